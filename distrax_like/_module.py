@@ -1,0 +1,227 @@
+"""The module base: annotated fields, the construction check, and everything that follows from the annotations.
+
+A field annotated `Float[Array, "*#batch d"]` has batch dimensions followed by one event dimension of its own. From
+that alone come the batch shape, indexing, broadcasting and the check that the fields of one object fit each other.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar, get_args
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Shaped, jaxtyped
+
+from distrax_like._misc import Shape, promote
+from distrax_like.supports import Support
+
+_KEY = "distrax_like"
+_BATCH = "*#batch"
+
+M = TypeVar("M", bound="Module")
+
+
+class _Parameter(NamedTuple):
+    support: Support | Callable[[Any], Support]
+
+
+class _Data(NamedTuple):
+    pass
+
+
+class _Part(NamedTuple):
+    batch: str | Callable[[Any], int]
+
+
+def parameter(support: Support | Callable[[Any], Support], **kwargs: Any) -> Any:
+    """A field that holds one parameter: a floating array whose values lie in `support`.
+
+    **Arguments:**
+
+    - `support`: a member of `distrax_like.supports`, or a function of the module that gives one from the fields above
+      this one, such as `parameter(lambda self: greater_than(self.low))`.
+    - `kwargs`: passed to `equinox.field`, for example `default`.
+    """
+    return eqx.field(converter=promote, metadata={_KEY: _Parameter(support)}, **kwargs)
+
+
+def data(**kwargs: Any) -> Any:
+    """A field that holds arrays that are not trained: observations, index points, masks, counts.
+
+    They are leaves like any other, but `constrain` stops their gradient and `trainable` gives False for them.
+    """
+    return eqx.field(metadata={_KEY: _Data()}, **kwargs)
+
+
+def part(batch: str | Callable[[Any], int] = _BATCH, **kwargs: Any) -> Any:
+    """A field that holds another module (or a tuple of them) that shares this module's batch dimensions.
+
+    **Arguments:** `batch`: the part's batch shape in the language of annotations, `"*#batch k"` for one that has a
+    further batch dimension of its own, which is checked with the other fields; or a function from the module to the
+    number of those further dimensions.
+    """
+    return eqx.field(metadata={_KEY: _Part(batch)}, **kwargs)
+
+
+class _Spec(NamedTuple):
+    name: str
+    role: _Parameter | _Data | _Part | None
+    annotation: Any  # a jaxtyping type, or None
+    trailing: tuple[str, ...] | None  # the named axes behind the batch dimensions; None where the field has no batch
+
+    @property
+    def dims(self) -> str:
+        return self.annotation.dim_str
+
+
+@functools.cache
+def _specs(cls: type) -> tuple[_Spec, ...]:
+    """What the fields of a class declare, in order; static ones are left out."""
+    specs = []
+    for field in dataclasses.fields(cls):
+        if field.metadata.get("static"):
+            continue
+        role = field.metadata.get(_KEY)
+        if isinstance(role, _Part):
+            if callable(role.batch):
+                specs.append(_Spec(field.name, role, None, ()))
+            else:
+                annotation = Shaped[jax.ShapeDtypeStruct, role.batch]
+                specs.append(_Spec(field.name, role, annotation, tuple(role.batch.split()[1:])))
+        elif role is not None:
+            options = [field.type, *get_args(field.type)]
+            annotation = next((a for a in options if hasattr(a, "dim_str")), None)
+            axes = annotation.dim_str.split() if annotation is not None else []
+            specs.append(_Spec(field.name, role, annotation, tuple(axes[1:]) if axes[:1] == [_BATCH] else None))
+        else:
+            specs.append(_Spec(field.name, None, None, None))
+    return tuple(specs)
+
+
+class Module(eqx.Module):
+    """Base of distributions, bijectors and kernels: a frozen Equinox module whose annotations are executed.
+
+    Parameters are declared with `parameter`, other arrays with `data`, modules inside it with `part`. A subclass may
+    write `__init__` (and assigns `self.a, self.b = promote(a, b)`) or leave it to the dataclass.
+
+    **Raises:** `ValueError` at construction where the shapes of the fields do not fit their annotations or each other.
+    """
+
+    def __check_init__(self):
+        with jaxtyped("context"):
+            for spec in _specs(type(self)):
+                value = getattr(self, spec.name)
+                if spec.annotation is None or value is None:
+                    continue
+                if isinstance(spec.role, _Part):
+                    value = jax.ShapeDtypeStruct(value._batch_shape(), bool)
+                if not isinstance(value, spec.annotation):
+                    raise ValueError(_explain(self, spec.name))
+
+    def _trailing_ndims(self, spec: _Spec) -> int:
+        """How many dimensions of a field stand behind the batch dimensions."""
+        if isinstance(spec.role, _Part) and callable(spec.role.batch):
+            return spec.role.batch(self)
+        assert spec.trailing is not None
+        return len(spec.trailing)
+
+    def _map_batch(self: M, fn: Callable[[Array, int], Array], extra: int = 0) -> M:
+        """A copy with `fn(array, ndims)` in place of each array that has batch dimensions, those behind which `ndims`
+        dimensions stand. `extra` counts the module's own trailing batch dimensions that its owner does not share."""
+        changes = {}
+        for spec in _specs(type(self)):
+            value = getattr(self, spec.name)
+            if spec.trailing is None or value is None:
+                continue
+            ndims = extra + self._trailing_ndims(spec)
+            changes[spec.name] = value._map_batch(fn, ndims) if isinstance(spec.role, _Part) else fn(value, ndims)
+        return copy_with(self, **changes)
+
+    def _batch_shape(self) -> Shape:
+        shapes: list[Shape] = []
+        self._map_batch(lambda x, ndims: shapes.append(jnp.shape(x)[: max(jnp.ndim(x) - ndims, 0)]) or x)
+        return jnp.broadcast_shapes(*shapes)
+
+    @property
+    def batch_shape(self) -> Shape:
+        """The shape of a batch of objects held in one, computed from the arrays."""
+        return self._batch_shape()
+
+    def broadcast_to(self: M, batch_shape: Shape) -> M:
+        """The same object with every parameter expanded to `batch_shape`, ready for `jax.vmap`.
+
+        **Raises:** `ValueError` where the batch shape does not broadcast to it.
+        """
+        shape = tuple(batch_shape)
+        if jnp.broadcast_shapes(self.batch_shape, shape) != shape:
+            raise ValueError(f"{type(self).__name__}: batch shape {self.batch_shape} does not broadcast to {shape}")
+
+        def expand(x: Array, ndims: int) -> Array:
+            own = (1,) * (ndims - x.ndim) + x.shape[max(x.ndim - ndims, 0) :]
+            return jnp.broadcast_to(x, shape + own)
+
+        return self._map_batch(expand)
+
+    def __getitem__(self: M, index: Any) -> M:
+        """Part of a batch: `dist[0]`, `dist[..., 1:]`, `dist[:, None]` index the batch dimensions."""
+        index = index if isinstance(index, tuple) else (index,)
+        if Ellipsis not in [i for i in index if not isinstance(i, jax.Array)]:
+            index = (*index, Ellipsis)
+        return self.broadcast_to(self.batch_shape)._map_batch(lambda x, ndims: x[(*index, *(slice(None),) * ndims)])
+
+    def __iter__(self) -> Iterator[Any]:
+        # Without this, `__getitem__` would make modules iterable through the old sequence protocol.
+        raise TypeError(f"{type(self).__name__} is not iterable; index its batch dimensions instead")
+
+
+def copy_with(module: M, **changes: Any) -> M:
+    """A copy of a module with some fields replaced and no conversion or check: for what is not a valid module, such as
+    one of free parameters, booleans or tree-mapped placeholders. `dataclasses.replace` is the checked form."""
+    new = object.__new__(type(module))
+    for field in dataclasses.fields(module):
+        object.__setattr__(new, field.name, changes.get(field.name, getattr(module, field.name)))
+    return new
+
+
+def resolve_support(spec: _Spec, module: Module) -> Support:
+    """The support of a parameter of `module`, which may depend on the fields before it."""
+    assert isinstance(spec.role, _Parameter)
+    support = spec.role.support
+    return support if isinstance(support, Support) else support(module)
+
+
+def _explain(module: Module, failing: str) -> str:
+    """The message for a field that does not fit: which class, which fields, which shapes, which axis."""
+    name = type(module).__name__
+    sizes: dict[str, tuple[int, str]] = {}
+    batches: list[tuple[str, Shape]] = []
+    for spec in _specs(type(module)):
+        value = getattr(module, spec.name)
+        if spec.annotation is None or value is None:
+            continue
+        shape = value._batch_shape() if isinstance(spec.role, _Part) else getattr(value, "shape", None)
+        what = f"the batch shape of {spec.name}" if isinstance(spec.role, _Part) else spec.name
+        if shape is None:
+            return f"{name}: {spec.name} must be an array of shape '{spec.dims}', got {value!r}"
+        axes = spec.dims.split()
+        if axes[:1] == [_BATCH]:
+            axes = axes[1:]
+            if len(shape) < len(axes):
+                return f"{name}: {what} needs the dimensions '{spec.dims}', got shape {shape}"
+            batches.append((what, shape[: len(shape) - len(axes)]))
+        elif len(shape) != len(axes):
+            return f"{name}: {what} needs the dimensions '{spec.dims}', got shape {shape}"
+        for axis, size in zip(axes, shape[len(shape) - len(axes) :]):
+            known, where = sizes.setdefault(axis, (size, what))
+            if known != size:
+                return f"{name}: axis '{axis}' has size {known} in {where} but {size} in {what} (shape {shape})"
+        try:
+            jnp.broadcast_shapes(*(batch for _, batch in batches))
+        except ValueError:
+            listing = ", ".join(f"{batch} of {field}" for field, batch in batches)
+            return f"{name}: batch shapes do not broadcast: {listing}"
+        if spec.name == failing:
+            return f"{name}: {what} must be {spec.annotation}, got {getattr(value, 'dtype', value)}{list(shape)}"
+    raise AssertionError("unreachable")

@@ -1,0 +1,128 @@
+"""Bijectors made of bijectors: composition and inversion."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from distrax_like._misc import Shape
+from distrax_like._module import copy_with, part
+from distrax_like.bijectors._bijector import Bijector, Values
+
+
+class Chain(Bijector):
+    """The composition of bijectors, the last of which is applied first: `Chain([Exp(), Softplus()])` is
+    y = exp(softplus(x)). Of none, the identity.
+
+    **Arguments:** `bijectors`: a sequence of bijectors.
+    """
+
+    bijectors: tuple[Bijector, ...]
+
+    def __init__(self, bijectors: Sequence[Bijector] = ()):
+        for b in bijectors:
+            if not isinstance(b, Bijector):
+                raise TypeError(f"Chain is made of bijectors, got {b!r}")
+        self.bijectors = tuple(bijectors)
+
+    def _ranks(self) -> list[int]:
+        """Event dimensions of the smallest event the chain acts on, before and after each map, from its input on."""
+        # Starting from the input, a map that needs more dimensions than are there raises the rank of all before it.
+        need, rank = 0, 0
+        for b in reversed(self.bijectors):
+            need = max(need, b.forward_min_event_ndims - rank)
+            rank += b.inverse_min_event_ndims - b.forward_min_event_ndims
+        ranks = [need]
+        for b in reversed(self.bijectors):
+            ranks.append(ranks[-1] + b.inverse_min_event_ndims - b.forward_min_event_ndims)
+        return ranks
+
+    @property
+    def forward_min_event_ndims(self) -> int:  # type: ignore[override]
+        return self._ranks()[0]
+
+    @property
+    def inverse_min_event_ndims(self) -> int:  # type: ignore[override]
+        return self._ranks()[-1]
+
+    @property
+    def is_constant_jacobian(self) -> bool:  # type: ignore[override]
+        return all(b.is_constant_jacobian for b in self.bijectors)
+
+    @property
+    def is_increasing(self) -> Any:
+        result: Any = True
+        for b in self.bijectors:
+            if (increasing := b.is_increasing) is None:
+                return None
+            result = result == increasing  # of booleans: two decreasing maps make an increasing one
+        return result
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        total = jnp.zeros(x.shape[: x.ndim - self.forward_min_event_ndims], x.dtype)
+        for b, rank in zip(reversed(self.bijectors), self._ranks()):
+            before, (x, log_det) = x, b._forward_and_log_det(x)
+            total = total + b._reduce(log_det, before, b.forward_min_event_ndims, rank, "forward")
+        return x, total
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        total = jnp.zeros(y.shape[: y.ndim - self.inverse_min_event_ndims], y.dtype)
+        for b, rank in zip(self.bijectors, reversed(self._ranks())):
+            before, (y, log_det) = y, b._inverse_and_log_det(y)
+            total = total + b._reduce(log_det, before, b.inverse_min_event_ndims, rank, "inverse")
+        return y, total
+
+    def forward_event_shape(self, shape: Shape) -> Shape:
+        for b in reversed(self.bijectors):
+            shape = b.forward_event_shape(shape)
+        return shape
+
+    def inverse_event_shape(self, shape: Shape) -> Shape:
+        for b in self.bijectors:
+            shape = b.inverse_event_shape(shape)
+        return shape
+
+    def _map_batch(self, fn: Callable[[Array, int], Array], extra: int = 0) -> "Chain":
+        mapped = [
+            b._map_batch(fn, extra + rank - b.forward_min_event_ndims)
+            for b, rank in zip(reversed(self.bijectors), self._ranks())
+        ]
+        return copy_with(self, bijectors=tuple(reversed(mapped)))
+
+
+class Invert(Bijector):
+    """The inverse of a bijector, as a bijector."""
+
+    bijector: Bijector = part()
+
+    def __init__(self, bijector: Bijector):
+        self.bijector = bijector
+
+    @property
+    def forward_min_event_ndims(self) -> int:  # type: ignore[override]
+        return self.bijector.inverse_min_event_ndims
+
+    @property
+    def inverse_min_event_ndims(self) -> int:  # type: ignore[override]
+        return self.bijector.forward_min_event_ndims
+
+    @property
+    def is_constant_jacobian(self) -> bool:  # type: ignore[override]
+        return self.bijector.is_constant_jacobian
+
+    @property
+    def is_increasing(self) -> Any:
+        return self.bijector.is_increasing
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        return self.bijector._inverse_and_log_det(x)
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        return self.bijector._forward_and_log_det(y)
+
+    def forward_event_shape(self, shape: Shape) -> Shape:
+        return self.bijector.inverse_event_shape(shape)
+
+    def inverse_event_shape(self, shape: Shape) -> Shape:
+        return self.bijector.forward_event_shape(shape)

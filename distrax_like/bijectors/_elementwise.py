@@ -1,0 +1,188 @@
+"""Elementwise bijectors without structure: identity, affine, exponential, softplus, sigmoid, tanh."""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from distrax_like._misc import Numeric, promote
+from distrax_like._module import parameter
+from distrax_like.bijectors._bijector import Bijector, Values
+from distrax_like.special import softplus_inverse
+from distrax_like.supports import Support, greater_than, open_interval, positive, real
+
+
+class _Increasing(Bijector):
+    @property
+    def is_increasing(self) -> bool:
+        return True
+
+
+class Identity(_Increasing):
+    """y = x."""
+
+    is_constant_jacobian: ClassVar[bool] = True
+
+    @property
+    def image(self) -> Support:
+        return real
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        return x, jnp.zeros_like(x)
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        return y, jnp.zeros_like(y)
+
+
+class Exp(_Increasing):
+    """y = exp(x), onto the positive numbers."""
+
+    @property
+    def image(self) -> Support:
+        return positive
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        return jnp.exp(x), x
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        x = jnp.log(y)
+        return x, -x
+
+
+class Shift(_Increasing):
+    """y = x + shift."""
+
+    shift: Float[Array, "*#batch"] = parameter(real)
+    is_constant_jacobian: ClassVar[bool] = True
+
+    def __init__(self, shift: Numeric):
+        self.shift = promote(shift)
+
+    @property
+    def image(self) -> Support:
+        return real
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        return x + self.shift, jnp.zeros_like(x)
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        return y - self.shift, jnp.zeros_like(y)
+
+
+class Scale(Bijector):
+    """y = scale * x, for any scale but zero.
+
+    **Arguments:** `scale`, or `log_scale`, the log of a positive one; exactly one of them.
+
+    **Raises:** `ValueError` for both or neither.
+    """
+
+    scale: Float[Array, "*#batch"] = parameter(real)
+    is_constant_jacobian: ClassVar[bool] = True
+
+    def __init__(self, scale: Numeric | None = None, log_scale: Numeric | None = None):
+        if (scale is None) == (log_scale is None):
+            raise ValueError("Scale takes exactly one of scale and log_scale")
+        self.scale = jnp.exp(promote(log_scale)) if scale is None else promote(scale)
+
+    @property
+    def is_increasing(self) -> Any:
+        return self.scale > 0
+
+    @property
+    def image(self) -> Support:
+        return real
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        return self.scale * x, jnp.log(jnp.abs(self.scale))
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        return y / self.scale, -jnp.log(jnp.abs(self.scale))
+
+
+class Softplus(_Increasing):
+    """y = low + h log(1 + exp(x / h)), onto the numbers above `low`, with hinge softness h.
+
+    **Arguments:** `hinge_softness`: h, positive (1 where not given); `low`: the lower end (0 where not given).
+    """
+
+    hinge_softness: Float[Array, "*#batch"] | None = parameter(positive)
+    low: Float[Array, "*#batch"] | None = parameter(real)
+
+    def __init__(self, hinge_softness: Numeric | None = None, low: Numeric | None = None):
+        self.hinge_softness, self.low = promote(hinge_softness, low)
+
+    @property
+    def image(self) -> Support:
+        return greater_than(0 if self.low is None else self.low)
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        z = x if self.hinge_softness is None else x / self.hinge_softness
+        y = jax.nn.softplus(z) if self.hinge_softness is None else self.hinge_softness * jax.nn.softplus(z)
+        return y if self.low is None else self.low + y, -jax.nn.softplus(-z)
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        y = y if self.low is None else y - self.low
+        z = softplus_inverse(y if self.hinge_softness is None else y / self.hinge_softness)
+        return z if self.hinge_softness is None else self.hinge_softness * z, jax.nn.softplus(-z)
+
+
+def _keep_open(y: Values, low: Any, high: Any) -> Values:
+    """`y` moved off the ends of the open interval it lies in mathematically, where rounding put it on one: by at most
+    one unit in the last place, so that no draw is a point whose inverse is infinite. The gradient passes."""
+    return y + jax.lax.stop_gradient(jnp.clip(y, low, high) - y)
+
+
+class Sigmoid(_Increasing):
+    """y = low + (high - low) / (1 + exp(-x)), onto the open interval from `low` (default 0) to `high` (default 1).
+
+    The image of a finite point is never an end of the interval, though rounding would put it there.
+    """
+
+    low: Float[Array, "*#batch"] | None = parameter(real)
+    high: Float[Array, "*#batch"] | None = parameter(lambda self: greater_than(self.low))
+
+    def __init__(self, low: Numeric | None = None, high: Numeric | None = None):
+        if (low is None) != (high is None):
+            raise ValueError("Sigmoid takes both of low and high, or neither")
+        self.low, self.high = promote(low, high)
+
+    @property
+    def image(self) -> Support:
+        return open_interval(0, 1) if self.low is None or self.high is None else open_interval(self.low, self.high)
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        log_det = -jax.nn.softplus(x) - jax.nn.softplus(-x)
+        if self.low is None or self.high is None:
+            info = jnp.finfo(x.dtype)
+            return _keep_open(jax.nn.sigmoid(x), info.tiny, 1 - info.epsneg), log_det
+        width = self.high - self.low
+        # From the nearer end, so that points close to either are not lost to cancellation.
+        y = jnp.where(x < 0, self.low + width * jax.nn.sigmoid(x), self.high - width * jax.nn.sigmoid(-x))
+        inside = (jnp.nextafter(self.low, self.high), jnp.nextafter(self.high, self.low))
+        return _keep_open(y, *inside), log_det + jnp.log(width)
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        if self.low is None or self.high is None:
+            below, above = jnp.log(y), jnp.log1p(-y)
+            return below - above, -below - above
+        below, above = jnp.log(y - self.low), jnp.log(self.high - y)
+        return below - above, jnp.log(self.high - self.low) - below - above
+
+
+class Tanh(_Increasing):
+    """y = tanh(x), onto the open interval (-1, 1); the image of a finite point is never an end of it."""
+
+    @property
+    def image(self) -> Support:
+        return open_interval(-1, 1)
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        end = 1 - jnp.finfo(x.dtype).epsneg
+        # log(1 - tanh(x)^2), free of cancellation.
+        log_det = 2 * (jnp.log(jnp.asarray(2, x.dtype)) - x - jax.nn.softplus(-2 * x))
+        return _keep_open(jnp.tanh(x), -end, end), log_det
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        return jnp.arctanh(y), -jnp.log1p(-y) - jnp.log1p(y)

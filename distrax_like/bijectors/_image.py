@@ -1,0 +1,48 @@
+"""The support of a transformed distribution."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Shaped
+
+from distrax_like.bijectors._bijector import Bijector
+from distrax_like.bijectors._compose import Chain
+from distrax_like.bijectors._unconstrain import bijector_for
+from distrax_like.supports import Independent, Real, Support
+
+Values = Shaped[Array, "..."]
+
+
+class Image(Support):
+    """The image of a support under a bijector."""
+
+    base: Support
+    bijector: Bijector
+
+    @property
+    def event_ndims(self) -> int:  # type: ignore[override]
+        change = self.bijector.inverse_min_event_ndims - self.bijector.forward_min_event_ndims
+        return self.base.event_ndims + change
+
+    @property
+    def is_discrete(self) -> bool:  # type: ignore[override]
+        return self.base.is_discrete
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        image, elementwise = self.bijector.image, self.bijector.inverse_min_event_ndims == 0
+        whole = isinstance(self.base.base if isinstance(self.base, Independent) else self.base, Real)
+        if image is None:
+            return self.base.contains(self.bijector.inverse(x))
+        inside = image.contains(x)
+        beyond = tuple(range(-(self.event_ndims - image.event_ndims), 0))
+        inside = jnp.all(inside, axis=beyond) if beyond else inside
+        # The image of the whole line is known; only of a part of it must the point be carried back.
+        return inside if whole and elementwise else inside & self.base.contains(self.bijector.inverse(x))
+
+    def interior(self, x: Values) -> Values:
+        lead = x.ndim - self.event_ndims
+        shape = x.shape[:lead] + self.bijector.inverse_event_shape(x.shape[lead:])
+        point = self.bijector.forward(self.base.interior(jnp.zeros(shape, x.dtype)))
+        return jax.lax.stop_gradient(jnp.broadcast_to(point, x.shape))
+
+
+bijector_for.register(Image, lambda s: Chain([s.bijector, bijector_for(s.base)]))

@@ -1,0 +1,183 @@
+"""Bijectors onto triangular, Cholesky, positive definite and correlation matrices."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._module import parameter, part
+from distrax_like.bijectors._bijector import Bijector, Values
+from distrax_like.bijectors._compose import Chain
+from distrax_like.bijectors._elementwise import Identity, Shift, Softplus
+from distrax_like.special import fill_triangular, fill_triangular_inverse, triangular_size
+from distrax_like.supports import real
+
+
+def _triangle_to_matrix(shape: Shape) -> Shape:
+    n = triangular_size(shape[-1])
+    return (*shape[:-1], n, n)
+
+
+def _matrix_to_triangle(shape: Shape) -> Shape:
+    n = shape[-1]
+    return (*shape[:-2], n * (n + 1) // 2)
+
+
+def _diagonal(x: Values) -> Values:
+    return jnp.diagonal(x, axis1=-2, axis2=-1)
+
+
+def _with_diagonal(x: Values, diagonal: Values) -> Values:
+    return jnp.where(jnp.eye(x.shape[-1], dtype=bool), diagonal[..., None, :], x)
+
+
+class FillTriangular(Bijector):
+    """Vectors of length n (n + 1) / 2 as lower (or upper) triangular n x n matrices, in the order of
+    `distrax_like.special.fill_triangular`."""
+
+    upper: bool = eqx.field(static=True)
+    forward_min_event_ndims: ClassVar[int] = 1
+    inverse_min_event_ndims: ClassVar[int] = 2
+    is_constant_jacobian: ClassVar[bool] = True
+
+    def __init__(self, upper: bool = False):
+        self.upper = upper
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        return fill_triangular(x, self.upper), jnp.zeros(x.shape[:-1], x.dtype)
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        return fill_triangular_inverse(y, self.upper), jnp.zeros(y.shape[:-2], y.dtype)
+
+    def forward_event_shape(self, shape: Shape) -> Shape:
+        return _triangle_to_matrix(shape)
+
+    def inverse_event_shape(self, shape: Shape) -> Shape:
+        return _matrix_to_triangle(shape)
+
+
+class TransformDiagonal(Bijector):
+    """The map of matrices that applies a bijector to the diagonal and leaves the rest alone.
+
+    **Arguments:** `diag_bijector`: a bijector of scalars or of vectors.
+    """
+
+    diag_bijector: Bijector = part(lambda self: 1 - self.diag_bijector.forward_min_event_ndims)
+    forward_min_event_ndims: ClassVar[int] = 2
+    inverse_min_event_ndims: ClassVar[int] = 2
+
+    def __init__(self, diag_bijector: Bijector):
+        self.diag_bijector = diag_bijector
+
+    @property
+    def is_constant_jacobian(self) -> bool:  # type: ignore[override]
+        return self.diag_bijector.is_constant_jacobian
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        diagonal, log_det = self.diag_bijector.forward_and_log_det(_diagonal(x), event_ndims=1)
+        return _with_diagonal(x, diagonal), log_det
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        diagonal, log_det = self.diag_bijector.inverse_and_log_det(_diagonal(y), event_ndims=1)
+        return _with_diagonal(y, diagonal), log_det
+
+
+class FillScaleTriL(Bijector):
+    """Vectors of length n (n + 1) / 2 as lower triangular matrices with a transformed diagonal: Cholesky factors.
+
+    **Arguments:** `diag_bijector`: applied to the diagonal (default `Softplus()`); `diag_shift`: added to the diagonal
+    after that, to keep the matrix away from singular ones (default 1e-5; None for no shift).
+    """
+
+    diag_bijector: Bijector = part(lambda self: 1 - self.diag_bijector.forward_min_event_ndims)
+    diag_shift: Float[Array, "*#batch"] | None = parameter(real)
+    forward_min_event_ndims: ClassVar[int] = 1
+    inverse_min_event_ndims: ClassVar[int] = 2
+
+    def __init__(self, diag_bijector: Bijector | None = None, diag_shift: Numeric | None = 1e-5):
+        self.diag_bijector = Softplus() if diag_bijector is None else diag_bijector
+        self.diag_shift = promote(diag_shift)
+
+    def _chain(self, dtype: Any) -> Bijector:
+        # In the dtype of the value: a default shift must not widen a float32 vector.
+        shift = Identity() if self.diag_shift is None else Shift(self.diag_shift[..., None].astype(dtype))
+        return Chain([TransformDiagonal(Chain([shift, self.diag_bijector])), FillTriangular()])
+
+    @property
+    def is_constant_jacobian(self) -> bool:  # type: ignore[override]
+        return self.diag_bijector.is_constant_jacobian
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        return self._chain(x.dtype)._forward_and_log_det(x)
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        return self._chain(y.dtype)._inverse_and_log_det(y)
+
+    def forward_event_shape(self, shape: Shape) -> Shape:
+        return _triangle_to_matrix(shape)
+
+    def inverse_event_shape(self, shape: Shape) -> Shape:
+        return _matrix_to_triangle(shape)
+
+
+class CholeskyOuterProduct(Bijector):
+    """L L^T of a lower triangular matrix L with a positive diagonal; the inverse is the Cholesky factor.
+
+    log |det| = n log 2 + sum_i (n - i) log L_ii for i = 0, …, n - 1, over the lower triangle (Muirhead 1982, theorem
+    2.1.9).
+    """
+
+    forward_min_event_ndims: ClassVar[int] = 2
+    inverse_min_event_ndims: ClassVar[int] = 2
+
+    def _log_det(self, factor: Values) -> Values:
+        n = factor.shape[-1]
+        powers = jnp.arange(n, 0, -1, dtype=factor.dtype)
+        return n * jnp.log(jnp.asarray(2, factor.dtype)) + jnp.sum(powers * jnp.log(_diagonal(factor)), axis=-1)
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        x = jnp.tril(x)
+        return x @ jnp.swapaxes(x, -2, -1), self._log_det(x)
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        x = jnp.linalg.cholesky(y)
+        return x, -self._log_det(x)
+
+
+class CorrelationCholesky(Bijector):
+    """Vectors of length n (n - 1) / 2 as Cholesky factors of n x n correlation matrices.
+
+    Row i of the factor is `(x_i, 1, 0, …) / sqrt(1 + |x_i|^2)` with i entries x_i, so every row has length one and a
+    positive last entry. The Jacobian determinant is over the strictly lower triangle.
+    """
+
+    forward_min_event_ndims: ClassVar[int] = 1
+    inverse_min_event_ndims: ClassVar[int] = 2
+
+    def _log_det(self, squares: Values) -> Values:
+        # Row i: x / sqrt(1 + r^2) of i coordinates has determinant (1 + r^2)^(-(i + 2) / 2).
+        i = jnp.arange(squares.shape[-1], dtype=squares.dtype)
+        return -jnp.sum((i + 2) / 2 * jnp.log1p(squares), axis=-1)
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        strict = fill_triangular(x)
+        pad = [(0, 0)] * (strict.ndim - 2)
+        rows = jnp.pad(strict, [*pad, (1, 0), (0, 1)])
+        squares = jnp.sum(rows**2, axis=-1)
+        unit = rows + jnp.eye(rows.shape[-1], dtype=rows.dtype)
+        return unit / jnp.sqrt(1 + squares)[..., None], self._log_det(squares)
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        rows = y / _diagonal(y)[..., None]
+        strict = jnp.tril(rows, -1)[..., 1:, :-1]
+        return fill_triangular_inverse(strict), -self._log_det(jnp.sum(jnp.tril(rows, -1) ** 2, axis=-1))
+
+    def forward_event_shape(self, shape: Shape) -> Shape:
+        n = triangular_size(shape[-1]) + 1
+        return (*shape[:-1], n, n)
+
+    def inverse_event_shape(self, shape: Shape) -> Shape:
+        n = shape[-1]
+        return (*shape[:-2], n * (n - 1) // 2)

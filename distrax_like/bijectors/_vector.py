@@ -1,0 +1,129 @@
+"""Bijectors of vectors: affine maps, simplexes, ordered vectors, the sphere, permutation of entries."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._module import parameter
+from distrax_like.bijectors._bijector import Bijector, Values
+from distrax_like.special import softplus_inverse
+from distrax_like.supports import Support, lower_cholesky, real, simplex
+
+
+class ScaleMatvecDiag(Bijector):
+    """y = scale_diag * x, as a map of vectors."""
+
+    scale_diag: Float[Array, "*#batch d"] = parameter(real)
+    forward_min_event_ndims: ClassVar[int] = 1
+    inverse_min_event_ndims: ClassVar[int] = 1
+    is_constant_jacobian: ClassVar[bool] = True
+
+    def __init__(self, scale_diag: Numeric):
+        self.scale_diag = promote(scale_diag)
+
+    def _log_det(self) -> Values:
+        return jnp.sum(jnp.log(jnp.abs(self.scale_diag)), axis=-1)
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        return self.scale_diag * x, self._log_det()
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        return y / self.scale_diag, -self._log_det()
+
+
+class ScaleMatvecTriL(Bijector):
+    """y = L x for a lower triangular matrix L with a positive diagonal."""
+
+    scale_tril: Float[Array, "*#batch d d"] = parameter(lower_cholesky)
+    forward_min_event_ndims: ClassVar[int] = 1
+    inverse_min_event_ndims: ClassVar[int] = 1
+    is_constant_jacobian: ClassVar[bool] = True
+
+    def __init__(self, scale_tril: Numeric):
+        self.scale_tril = promote(scale_tril)
+
+    def _log_det(self) -> Values:
+        return jnp.sum(jnp.log(jnp.abs(jnp.diagonal(self.scale_tril, axis1=-2, axis2=-1))), axis=-1)
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        return jnp.einsum("...ij,...j->...i", jnp.tril(self.scale_tril), x), self._log_det()
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        batch = jnp.broadcast_shapes(self.scale_tril.shape[:-2], y.shape[:-1])
+        factor = jnp.broadcast_to(self.scale_tril, (*batch, *self.scale_tril.shape[-2:]))
+        right = jnp.broadcast_to(y, (*batch, y.shape[-1]))[..., None]
+        return jax.scipy.linalg.solve_triangular(factor, right, lower=True)[..., 0], -self._log_det()
+
+
+class SoftmaxCentered(Bijector):
+    """Vectors of n - 1 numbers as interior points of the simplex of n: the softmax of (x, 0).
+
+    The Jacobian determinant, over the first n - 1 coordinates, is the product of all n.
+    """
+
+    forward_min_event_ndims: ClassVar[int] = 1
+    inverse_min_event_ndims: ClassVar[int] = 1
+
+    @property
+    def image(self) -> Support:
+        return simplex
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        log_y = jax.nn.log_softmax(jnp.concatenate([x, jnp.zeros_like(x[..., :1])], axis=-1))
+        return jnp.exp(log_y), jnp.sum(log_y, axis=-1)
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        log_y = jnp.log(y)
+        return log_y[..., :-1] - log_y[..., -1:], -jnp.sum(log_y, axis=-1)
+
+    def forward_event_shape(self, shape: Shape) -> Shape:
+        return (*shape[:-1], shape[-1] + 1)
+
+    def inverse_event_shape(self, shape: Shape) -> Shape:
+        return (*shape[:-1], shape[-1] - 1)
+
+
+class Ascending(Bijector):
+    """Vectors as increasing vectors: y_0 = x_0 and y_i = y_{i-1} + log(1 + exp(x_i))."""
+
+    forward_min_event_ndims: ClassVar[int] = 1
+    inverse_min_event_ndims: ClassVar[int] = 1
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        steps = jnp.concatenate([x[..., :1], jax.nn.softplus(x[..., 1:])], axis=-1)
+        return jnp.cumsum(steps, axis=-1), -jnp.sum(jax.nn.softplus(-x[..., 1:]), axis=-1)
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        x = jnp.concatenate([y[..., :1], softplus_inverse(jnp.diff(y, axis=-1))], axis=-1)
+        return x, jnp.sum(jax.nn.softplus(-x[..., 1:]), axis=-1)
+
+
+class UnitVector(Bijector):
+    """Vectors of n - 1 numbers as points of the sphere in n dimensions, by the inverse stereographic projection
+
+    y = (2 x, |x|^2 - 1) / (|x|^2 + 1), which misses only the pole (0, …, 0, 1). Being conformal, it changes areas by
+    (2 / (1 + |x|^2))^(n-1); that is the Jacobian determinant given, with respect to the surface measure.
+    """
+
+    forward_min_event_ndims: ClassVar[int] = 1
+    inverse_min_event_ndims: ClassVar[int] = 1
+
+    def _log_det(self, x: Values) -> Values:
+        return x.shape[-1] * (jnp.log(jnp.asarray(2, x.dtype)) - jnp.log1p(jnp.sum(x * x, axis=-1)))
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        square = jnp.sum(x * x, axis=-1, keepdims=True)
+        return jnp.concatenate([2 * x, square - 1], axis=-1) / (square + 1), self._log_det(x)
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        x = y[..., :-1] / (1 - y[..., -1:])
+        return x, -self._log_det(x)
+
+    def forward_event_shape(self, shape: Shape) -> Shape:
+        return (*shape[:-1], shape[-1] + 1)
+
+    def inverse_event_shape(self, shape: Shape) -> Shape:
+        return (*shape[:-1], shape[-1] - 1)

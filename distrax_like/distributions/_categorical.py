@@ -1,0 +1,158 @@
+"""Distributions over a finite number of categories: Bernoulli and Categorical."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._module import parameter
+from distrax_like.distributions._distribution import Distribution, Values
+from distrax_like.distributions._kl import register_kl
+from distrax_like.supports import Support, boolean, extended_real, integer_interval
+
+# Below this many categories a masked sum over all of them is faster than a gather, and its gradient than a scatter.
+_FEW = 16
+
+
+def one_of(who: str, probs: Numeric | None, logits: Numeric | None) -> None:
+    """**Raises:** `ValueError` unless exactly one of the two parametrisations is given."""
+    if (probs is None) == (logits is None):
+        raise ValueError(f"{who} takes exactly one of probs and logits, got {'neither' if probs is None else 'both'}")
+
+
+class Bernoulli(Distribution):
+    """One with probability p, zero with probability 1 - p.
+
+    **Arguments:** exactly one of `logits`: log(p / (1 - p)), which is what is stored, and `probs`: p; `dtype`: of a draw
+    (default `int32`).
+
+    **Raises:** `ValueError` for both or neither of `logits` and `probs`.
+    """
+
+    logits: Float[Array, "*#batch"] = parameter(extended_real)
+    dtype: Any = eqx.field(static=True, default=jnp.int32)
+
+    def __init__(self, logits: Numeric | None = None, probs: Numeric | None = None, dtype: Any = jnp.int32):
+        one_of("Bernoulli", probs, logits)
+        if logits is None:
+            p = promote(probs)
+            self.logits = jnp.log(p) - jnp.log1p(-p)
+        else:
+            self.logits = promote(logits)
+        self.dtype = jnp.dtype(dtype)
+
+    def probs_parameter(self) -> Float[Array, "*batch"]:
+        """p, of the batch shape."""
+        return jax.nn.sigmoid(self.logits)
+
+    def logits_parameter(self) -> Float[Array, "*batch"]:
+        """log(p / (1 - p)), of the batch shape."""
+        return self.logits
+
+    @property
+    def support(self) -> Support:
+        return boolean
+
+    def _log_prob(self, value: Values) -> Values:
+        return jax.nn.log_sigmoid(jnp.where(value == 1, self.logits, -self.logits))
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+        # log(u) < log p, in the tail that keeps its digits: a uniform compared with p itself is coarse near zero.
+        u = jax.random.uniform(key, shape, self.logits.dtype)
+        return (jnp.log(u) - jnp.log1p(-u) < self.logits).astype(self.dtype)
+
+    def _mean(self) -> Values:
+        return self.probs_parameter()
+
+    def _mode(self) -> Values:
+        return (self.logits > 0).astype(self.dtype)
+
+    def _variance(self) -> Values:
+        return jax.nn.sigmoid(self.logits) * jax.nn.sigmoid(-self.logits)
+
+    def _entropy(self) -> Values:
+        # softplus(l) - l sigmoid(l), with infinite logits set aside: 0 * inf.
+        size = jnp.abs(jnp.where(jnp.isinf(self.logits), 0, self.logits))
+        entropy = jax.nn.softplus(-size) + size * jax.nn.sigmoid(-size)
+        return jnp.where(jnp.isinf(self.logits), 0, entropy)
+
+
+@register_kl(Bernoulli, Bernoulli)
+def _kl_bernoulli(p: Bernoulli, q: Bernoulli) -> Array:
+    def term(a: Array, b: Array) -> Array:
+        zero = a == -jnp.inf
+        a = jnp.where(zero, 0, a)
+        return jnp.where(zero, 0, jax.nn.sigmoid(a) * (jax.nn.log_sigmoid(a) - jax.nn.log_sigmoid(b)))
+
+    return term(p.logits, q.logits) + term(-p.logits, -q.logits)
+
+
+class Categorical(Distribution):
+    """A category k of 0, 1, …, n - 1 with probability p_k.
+
+    **Arguments:** exactly one of `logits`: unnormalised log probabilities of shape `batch + (n,)`, which is what is stored,
+    and `probs`: p, which need not be normalised; `dtype`: of a draw (default `int32`).
+
+    **Raises:** `ValueError` for both or neither of `logits` and `probs`.
+    """
+
+    logits: Float[Array, "*#batch n"] = parameter(extended_real)
+    dtype: Any = eqx.field(static=True, default=jnp.int32)
+
+    def __init__(self, logits: Numeric | None = None, probs: Numeric | None = None, dtype: Any = jnp.int32):
+        one_of("Categorical", probs, logits)
+        self.logits = jnp.log(promote(probs)) if logits is None else promote(logits)
+        self.dtype = jnp.dtype(dtype)
+
+    @property
+    def num_categories(self) -> int:
+        """n."""
+        return self.logits.shape[-1]
+
+    def probs_parameter(self) -> Float[Array, "*batch n"]:
+        """The normalised probabilities, of shape `batch + (n,)`."""
+        return jax.nn.softmax(self.logits)
+
+    def logits_parameter(self) -> Float[Array, "*batch n"]:
+        """The logits as given, of shape `batch + (n,)`."""
+        return self.logits
+
+    @property
+    def support(self) -> Support:
+        return integer_interval(0, self.num_categories - 1)
+
+    def _log_prob(self, value: Values) -> Values:
+        n = self.num_categories
+        shape = jnp.broadcast_shapes(value.shape, self.batch_shape)
+        index = jnp.broadcast_to(value, shape).astype(jnp.int32)[..., None]
+        if n <= _FEW:
+            chosen = jnp.sum(jnp.where(index == jnp.arange(n), self.logits, 0), axis=-1)
+        else:
+            chosen = jnp.take_along_axis(jnp.broadcast_to(self.logits, (*shape, n)), index, axis=-1)[..., 0]
+        return chosen - jax.nn.logsumexp(self.logits, axis=-1)
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+        # One uniform a draw and the cumulative sum, where jax.random.categorical takes n Gumbel variables.
+        cumulative = jnp.cumsum(jax.nn.softmax(self.logits), axis=-1)
+        u = jax.random.uniform(key, shape, self.logits.dtype) * cumulative[..., -1]
+        below = cumulative[..., :-1] <= u[..., None]
+        return jnp.sum(below, axis=-1).astype(self.dtype)
+
+    def _mode(self) -> Values:
+        return jnp.argmax(self.logits, axis=-1).astype(self.dtype)
+
+    def _entropy(self) -> Values:
+        log_p = jax.nn.log_softmax(self.logits)
+        zero = log_p == -jnp.inf
+        return -jnp.sum(jnp.where(zero, 0, jnp.exp(log_p) * jnp.where(zero, 0, log_p)), axis=-1)
+
+
+@register_kl(Categorical, Categorical)
+def _kl_categorical(p: Categorical, q: Categorical) -> Array:
+    log_p, log_q = jax.nn.log_softmax(p.logits), jax.nn.log_softmax(q.logits)
+    zero = log_p == -jnp.inf
+    log_p = jnp.where(zero, 0, log_p)
+    return jnp.sum(jnp.where(zero, 0, jnp.exp(log_p) * (log_p - jnp.where(zero, 0, log_q))), axis=-1)

@@ -1,0 +1,237 @@
+"""The base class of distributions."""
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray, Shaped
+
+from distrax_like._misc import Numeric, Shape, as_key, as_shape, promote
+from distrax_like._module import Module
+from distrax_like.bijectors import Bijector
+from distrax_like.supports import Support
+
+Values = Shaped[Array, "..."]
+
+
+class Distribution(Module):
+    """A probability distribution, or a batch of them.
+
+    A subclass declares its parameters and writes what it has: `support`, `_log_prob(value)` and `_sample(key, shape)`
+    at least, `_event_shape` where an event is not a scalar, and any of the other hooks (`_mean`, `_cdf`, …). A hook
+    sees clean input: a value of this dtype inside the support, a typed key, a full shape.
+
+    The public methods below are final. Shapes: a draw has shape `sample_shape + batch_shape + event_shape`, and a
+    value of shape `sample + batch + event` has a log density of shape `sample + batch`; both broadcast.
+    """
+
+    # What a distribution is made of, for subclasses to write.
+
+    @property
+    def support(self) -> Support:
+        """Where the density is positive."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its support is")
+
+    def _event_shape(self) -> Shape:
+        return ()
+
+    def _log_prob(self, value: Values) -> Values:
+        self._lacks("log_prob")
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+        self._lacks("sample")
+
+    def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Values, Values]:
+        value = self._sample(key, shape)
+        return value, self.log_prob(value)
+
+    def _cdf(self, value: Values) -> Values:
+        self._lacks("cdf")
+
+    def _log_cdf(self, value: Values) -> Values:
+        self._lacks("log_cdf")
+
+    def _survival_function(self, value: Values) -> Values:
+        self._lacks("survival_function")
+
+    def _log_survival_function(self, value: Values) -> Values:
+        self._lacks("log_survival_function")
+
+    def _quantile(self, p: Values) -> Values:
+        self._lacks("quantile")
+
+    def _mean(self) -> Values:
+        self._lacks("mean")
+
+    def _median(self) -> Values:
+        return self._quantile(jnp.full(self.batch_shape, 0.5, self._float_dtype()))
+
+    def _mode(self) -> Values:
+        self._lacks("mode")
+
+    def _variance(self) -> Values:
+        self._lacks("variance")
+
+    def _stddev(self) -> Values:
+        return jnp.sqrt(self._variance())
+
+    def _covariance(self) -> Values:
+        self._lacks("covariance")
+
+    def _entropy(self) -> Values:
+        self._lacks("entropy")
+
+    def _lacks(self, method: str) -> NoReturn:
+        raise NotImplementedError(f"{type(self).__name__} has no {method}")
+
+    # What follows from it.
+
+    @property
+    def event_shape(self) -> Shape:
+        """The shape of one draw from one distribution of the batch."""
+        return self._event_shape()
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of a draw."""
+        return self._float_dtype()
+
+    def _float_dtype(self) -> Any:
+        """The dtype of parameters and densities."""
+        arrays: list[Any] = []
+        self._map_batch(lambda x, _: arrays.append(x) or x)
+        return promote(jnp.zeros((), jnp.result_type(*arrays))).dtype if arrays else promote(0.0).dtype
+
+    def sample(self, sample_shape: int | Sequence[int] = (), *, seed: PRNGKeyArray | Any = None) -> Values:
+        """Random draws.
+
+        **Arguments:** `sample_shape`: how many, an int or a shape; `seed`: a key from `jax.random.key`.
+
+        **Returns:** shape `sample_shape + batch_shape + event_shape`.
+
+        **Raises:** `TypeError` without a seed or where it is no key.
+        """
+        key = as_key(seed, f"{type(self).__name__}.sample")
+        return self._sample(key, as_shape(sample_shape) + self.batch_shape)
+
+    def sample_and_log_prob(
+        self, sample_shape: int | Sequence[int] = (), *, seed: PRNGKeyArray | Any = None
+    ) -> tuple[Values, Values]:
+        """Random draws and their log densities in one pass, which for transformed distributions needs no inverse."""
+        key = as_key(seed, f"{type(self).__name__}.sample_and_log_prob")
+        return self._sample_and_log_prob(key, as_shape(sample_shape) + self.batch_shape)
+
+    def log_prob(self, value: Numeric, **kwargs: Any) -> Values:
+        """The log density or log mass; minus infinity, with a gradient of zero, outside the support, NaN for NaN.
+
+        **Arguments:** `value`: shape broadcastable to `sample + batch_shape + event_shape`.
+
+        **Raises:** `ValueError` where the trailing dimensions are not the event shape.
+        """
+        value = self._cast(value, "log_prob")
+        support = self.support
+        # The formula only ever sees points of the support: else its gradient at a masked point could be NaN.
+        inside = support.contains(value)
+        expand = inside[(..., *(None,) * support.event_ndims)]
+        result = self._log_prob(jnp.where(expand, value, support.interior(value)), **kwargs)
+        nan = jnp.any(jnp.isnan(value), axis=tuple(range(-support.event_ndims, 0)))
+        outside = jnp.where(nan, jnp.nan, -jnp.inf)
+        return jnp.where(inside, result, outside.astype(result.dtype))
+
+    def prob(self, value: Numeric, **kwargs: Any) -> Values:
+        """The density or mass; see `log_prob`."""
+        return jnp.exp(self.log_prob(value, **kwargs))
+
+    def cdf(self, value: Numeric) -> Values:
+        """P(X <= value)."""
+        return self._cdf(self._cast(value, "cdf"))
+
+    def log_cdf(self, value: Numeric) -> Values:
+        """log P(X <= value)."""
+        return self._log_cdf(self._cast(value, "log_cdf"))
+
+    def survival_function(self, value: Numeric) -> Values:
+        """P(X > value)."""
+        return self._survival_function(self._cast(value, "survival_function"))
+
+    def log_survival_function(self, value: Numeric) -> Values:
+        """log P(X > value)."""
+        return self._log_survival_function(self._cast(value, "log_survival_function"))
+
+    def quantile(self, value: Numeric) -> Values:
+        """The smallest x with P(X <= x) >= value; NaN for a value outside [0, 1]."""
+        p = promote(value, jnp.zeros((), self._float_dtype()))[0]
+        inside = (p >= 0) & (p <= 1)
+        return jnp.where(inside, self._quantile(jnp.where(inside, p, 0.5)), jnp.nan)
+
+    def mean(self) -> Values:
+        """The mean, of shape `batch_shape + event_shape`."""
+        return self._full(self._mean())
+
+    def median(self) -> Values:
+        """The median, of shape `batch_shape + event_shape`."""
+        return self._full(self._median())
+
+    def mode(self) -> Values:
+        """The mode, of shape `batch_shape + event_shape`."""
+        return self._full(self._mode())
+
+    def variance(self) -> Values:
+        """The variance of each element, of shape `batch_shape + event_shape`."""
+        return self._full(self._variance())
+
+    def stddev(self) -> Values:
+        """The standard deviation of each element, of shape `batch_shape + event_shape`."""
+        return self._full(self._stddev())
+
+    def covariance(self) -> Values:
+        """The covariance matrix of a vector event of length d, of shape `batch_shape + (d, d)`."""
+        result = self._covariance()
+        return jnp.broadcast_to(result, self.batch_shape + result.shape[result.ndim - 2 :])
+
+    def entropy(self) -> Values:
+        """The (differential) entropy in nats, of shape `batch_shape`."""
+        return jnp.broadcast_to(self._entropy(), self.batch_shape)
+
+    def kl_divergence(self, other: "Distribution") -> Values:
+        """The Kullback-Leibler divergence KL(self || other) in nats.
+
+        **Raises:** `NotImplementedError` for a pair without a closed form; see `monte_carlo_kl_divergence`.
+        """
+        from distrax_like.distributions._kl import kl_divergence
+
+        return kl_divergence(self, other)
+
+    def cross_entropy(self, other: "Distribution") -> Values:
+        """-E log other(X) for X from self, in nats: the entropy plus the divergence."""
+        return self.entropy() + self.kl_divergence(other)
+
+    def _transform(self, bijector: Bijector) -> "Distribution":
+        """The distribution of the image of a draw."""
+        from distrax_like.distributions._transformed import TransformedDistribution
+
+        return TransformedDistribution(self, bijector)
+
+    def _full(self, x: Values) -> Values:
+        return jnp.broadcast_to(x, self.batch_shape + self.event_shape)
+
+    def _cast(self, value: Numeric, method: str) -> Values:
+        """A value in the dtype of densities, checked against the event shape."""
+        value = promote(value, jnp.zeros((), self._float_dtype()))[0]
+        event = self.event_shape
+        trailing = value.shape[value.ndim - len(event) :] if value.ndim >= len(event) else None
+        if trailing != event:
+            raise ValueError(
+                f"{type(self).__name__}.{method}: the value must end in the event shape {event}, got shape {value.shape}"
+            )
+        lead = value.shape[: value.ndim - len(event)]
+        try:
+            jnp.broadcast_shapes(lead, self.batch_shape)
+        except ValueError:
+            raise ValueError(
+                f"{type(self).__name__}.{method}: a value of shape {value.shape} does not broadcast with the batch "
+                f"shape {self.batch_shape} and event shape {event}"
+            ) from None
+        return value
+

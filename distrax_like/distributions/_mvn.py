@@ -1,0 +1,167 @@
+"""Multivariate normal distributions by the form of their scale."""
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg as jsl
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._module import parameter
+from distrax_like.distributions._distribution import Distribution, Values
+from distrax_like.distributions._kl import register_kl
+from distrax_like.distributions._normal import _HALF_LOG_2PI
+from distrax_like.supports import Support, independent, lower_cholesky, positive, real
+
+
+class MultivariateNormalDiag(Distribution):
+    """The normal distribution of a vector with independent entries.
+
+    **Arguments:** `loc`: the mean, of shape `batch + (d,)` (zeros where not given); `scale_diag`: the standard
+    deviations, positive, of the same shape (ones where not given).
+
+    **Raises:** `ValueError` where neither is given.
+    """
+
+    loc: Float[Array, "*#batch d"] = parameter(real)
+    scale_diag: Float[Array, "*#batch d"] = parameter(positive)
+
+    def __init__(self, loc: Numeric | None = None, scale_diag: Numeric | None = None):
+        self.loc, self.scale_diag = _filled("MultivariateNormalDiag", loc, scale_diag)
+
+    @property
+    def support(self) -> Support:
+        return independent(real, 1)
+
+    def _event_shape(self) -> Shape:
+        return self.loc.shape[-1:]
+
+    def _log_prob(self, value: Values) -> Values:
+        z = (value - self.loc) / self.scale_diag
+        return jnp.sum(-0.5 * z**2 - jnp.log(self.scale_diag) - _HALF_LOG_2PI, axis=-1)
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+        return self.loc + self.scale_diag * jax.random.normal(key, shape + self.event_shape, self.loc.dtype)
+
+    def _mean(self) -> Values:
+        return self.loc
+
+    def _mode(self) -> Values:
+        return self.loc
+
+    def _variance(self) -> Values:
+        return self.scale_diag**2
+
+    def _stddev(self) -> Values:
+        return self.scale_diag
+
+    def _covariance(self) -> Values:
+        return self.scale_diag[..., None] ** 2 * jnp.eye(self.event_shape[0], dtype=self.loc.dtype)
+
+    def _entropy(self) -> Values:
+        return jnp.sum(0.5 + _HALF_LOG_2PI + jnp.log(self.scale_diag), axis=-1)
+
+
+class MultivariateNormalTriL(Distribution):
+    """The normal distribution of a vector with mean loc and covariance L L^T.
+
+    **Arguments:** `loc`: of shape `batch + (d,)` (zeros where not given); `scale_tril`: L, lower triangular with a
+    positive diagonal, of shape `batch + (d, d)` (the identity where not given). Entries above the diagonal are not read.
+
+    **Raises:** `ValueError` where neither is given.
+    """
+
+    loc: Float[Array, "*#batch d"] = parameter(real)
+    scale_tril: Float[Array, "*#batch d d"] = parameter(lower_cholesky)
+
+    def __init__(self, loc: Numeric | None = None, scale_tril: Numeric | None = None):
+        if scale_tril is None and loc is not None:
+            loc = promote(loc)
+            scale_tril = jnp.eye(loc.shape[-1], dtype=loc.dtype)
+        elif loc is None and scale_tril is not None:
+            scale_tril = promote(scale_tril)
+            loc = jnp.zeros(scale_tril.shape[-1:], scale_tril.dtype)
+        elif loc is None:
+            raise ValueError("MultivariateNormalTriL takes at least one of loc and scale_tril")
+        self.loc, self.scale_tril = promote(loc, scale_tril)
+
+    @property
+    def support(self) -> Support:
+        return independent(real, 1)
+
+    def _event_shape(self) -> Shape:
+        return self.loc.shape[-1:]
+
+    def _log_diagonal(self) -> Values:
+        return jnp.log(jnp.diagonal(self.scale_tril, axis1=-2, axis2=-1))
+
+    def _log_prob(self, value: Values) -> Values:
+        z = solve_lower(self.scale_tril, value - self.loc)
+        return -0.5 * jnp.sum(z**2, axis=-1) - jnp.sum(self._log_diagonal() + _HALF_LOG_2PI, axis=-1)
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+        z = jax.random.normal(key, shape + self.event_shape, self.loc.dtype)
+        return self.loc + jnp.einsum("...ij,...j->...i", jnp.tril(self.scale_tril), z)
+
+    def _mean(self) -> Values:
+        return self.loc
+
+    def _mode(self) -> Values:
+        return self.loc
+
+    def _variance(self) -> Values:
+        return jnp.sum(jnp.tril(self.scale_tril) ** 2, axis=-1)
+
+    def _covariance(self) -> Values:
+        factor = jnp.tril(self.scale_tril)
+        return factor @ jnp.swapaxes(factor, -2, -1)
+
+    def _entropy(self) -> Values:
+        return jnp.sum(0.5 + _HALF_LOG_2PI + self._log_diagonal(), axis=-1)
+
+
+def _filled(who: str, loc: Numeric | None, scale: Numeric | None) -> tuple[Array, Array]:
+    """loc and a scale of the same kind, zeros and ones where one of them is not given."""
+    if loc is None and scale is None:
+        raise ValueError(f"{who} takes at least one of loc and scale_diag")
+    loc, scale = promote(loc, scale)
+    return jnp.zeros_like(scale) if loc is None else loc, jnp.ones_like(loc) if scale is None else scale
+
+
+def solve_lower(factor: Float[Array, "... d d"], x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    """L^{-1} x for a batch of lower triangular factors and vectors whose leading dimensions broadcast."""
+    lead = jnp.broadcast_shapes(factor.shape[:-2], x.shape[:-1])
+    if factor.ndim == 2:
+        # One factor for all vectors: one solve with many right-hand sides.
+        flat = jnp.reshape(x, (-1, x.shape[-1])).T
+        return jnp.reshape(jsl.solve_triangular(factor, flat, lower=True).T, x.shape)
+    factor = jnp.broadcast_to(factor, (*lead, *factor.shape[-2:]))
+    x = jnp.broadcast_to(x, (*lead, x.shape[-1]))
+    return jsl.solve_triangular(factor, x[..., None], lower=True)[..., 0]
+
+
+def _factor(p: MultivariateNormalDiag | MultivariateNormalTriL) -> Array:
+    if isinstance(p, MultivariateNormalTriL):
+        return jnp.tril(p.scale_tril)
+    return p.scale_diag[..., None] * jnp.eye(p.event_shape[0], dtype=p.loc.dtype)
+
+
+@register_kl(MultivariateNormalDiag, MultivariateNormalDiag)
+def _kl_diag_diag(p: MultivariateNormalDiag, q: MultivariateNormalDiag) -> Array:
+    log_ratio = 2 * (jnp.log(p.scale_diag) - jnp.log(q.scale_diag))
+    z = (p.loc - q.loc) / q.scale_diag
+    return 0.5 * jnp.sum(z**2 + jnp.expm1(log_ratio) - log_ratio, axis=-1)
+
+
+@register_kl(MultivariateNormalTriL, MultivariateNormalTriL)
+@register_kl(MultivariateNormalTriL, MultivariateNormalDiag)
+@register_kl(MultivariateNormalDiag, MultivariateNormalTriL)
+def _kl_tril(p: MultivariateNormalTriL, q: MultivariateNormalTriL) -> Array:
+    a, b = _factor(p), _factor(q)
+    lead = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a, b = (jnp.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (a, b))
+    ratio = jsl.solve_triangular(b, a, lower=True)
+    log_diagonal = jnp.log(jnp.diagonal(ratio, axis1=-2, axis2=-1))
+    z = solve_lower(b, jnp.broadcast_to(p.loc - q.loc, (*lead, a.shape[-1])))
+    off_diagonal = jnp.sum(jnp.tril(ratio, -1) ** 2, axis=(-2, -1))
+    diagonal = jnp.sum(jnp.expm1(2 * log_diagonal) - 2 * log_diagonal, axis=-1)
+    return 0.5 * (jnp.sum(z**2, axis=-1) + off_diagonal + diagonal)

@@ -1,0 +1,168 @@
+"""Distributions made of one other: batch dimensions as event dimensions, and independent repetition."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from distrax_like import supports
+from distrax_like._misc import Shape, as_shape, sum_trailing
+from distrax_like._module import part
+from distrax_like.distributions._distribution import Distribution, Values
+from distrax_like.distributions._kl import kl_divergence, register_kl
+from distrax_like.supports import Support
+
+
+class Independent(Distribution):
+    """The joint distribution of the last batch dimensions of another, as one event.
+
+    **Arguments:** `distribution`; `reinterpreted_batch_ndims`: how many batch dimensions become event dimensions (all but
+    the first where not given).
+
+    **Raises:** `ValueError` where the distribution has fewer.
+    """
+
+    distribution: Distribution = part(lambda self: self.reinterpreted_batch_ndims)
+    reinterpreted_batch_ndims: int = eqx.field(static=True)
+
+    def __init__(self, distribution: Distribution, reinterpreted_batch_ndims: int | None = None):
+        ndims = len(distribution.batch_shape)
+        if reinterpreted_batch_ndims is None:
+            reinterpreted_batch_ndims = max(ndims - 1, 0)
+        if not 0 <= reinterpreted_batch_ndims <= ndims:
+            raise ValueError(
+                f"Independent: reinterpreted_batch_ndims={reinterpreted_batch_ndims} does not fit "
+                f"{type(distribution).__name__} of batch shape {distribution.batch_shape}"
+            )
+        self.distribution = distribution
+        self.reinterpreted_batch_ndims = reinterpreted_batch_ndims
+
+    @property
+    def dtype(self):
+        return self.distribution.dtype
+
+    @property
+    def support(self) -> Support:
+        return supports.independent(self.distribution.support, self.reinterpreted_batch_ndims)
+
+    def _event_shape(self) -> Shape:
+        inner = self.distribution.batch_shape
+        return inner[len(inner) - self.reinterpreted_batch_ndims :] + self.distribution.event_shape
+
+    def _sum(self, x: Values) -> Values:
+        # A parameter that does not vary over an event dimension still counts once for each element of it.
+        shape = jnp.broadcast_shapes(x.shape, self.distribution.batch_shape)
+        return sum_trailing(jnp.broadcast_to(x, shape), self.reinterpreted_batch_ndims)
+
+    def _log_prob(self, value: Values, **kwargs) -> Values:
+        return self._sum(self.distribution._log_prob(value, **kwargs))
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+        return self.distribution._sample(key, self._inner_shape(shape))
+
+    def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Values, Values]:
+        value, log_prob = self.distribution._sample_and_log_prob(key, self._inner_shape(shape))
+        return value, self._sum(log_prob)
+
+    def _inner_shape(self, shape: Shape) -> Shape:
+        inner = self.distribution.batch_shape
+        return shape + inner[len(inner) - self.reinterpreted_batch_ndims :]
+
+    def _mean(self) -> Values:
+        return self.distribution.mean()
+
+    def _mode(self) -> Values:
+        return self.distribution.mode()
+
+    def _variance(self) -> Values:
+        return self.distribution.variance()
+
+    def _stddev(self) -> Values:
+        return self.distribution.stddev()
+
+    def _entropy(self) -> Values:
+        return self._sum(self.distribution.entropy())
+
+
+@register_kl(Independent, Independent)
+def _kl_independent(p: Independent, q: Independent) -> Array:
+    if p.event_shape != q.event_shape or p.reinterpreted_batch_ndims != q.reinterpreted_batch_ndims:
+        raise ValueError(f"KL of Independents of event shapes {p.event_shape} and {q.event_shape}")
+    return sum_trailing(kl_divergence(p.distribution, q.distribution), p.reinterpreted_batch_ndims)
+
+
+class Sample(Distribution):
+    """Independent draws from one distribution, as one event of shape `sample_shape + event_shape`.
+
+    **Arguments:** `distribution`; `sample_shape`: an int or a shape.
+    """
+
+    distribution: Distribution = part()
+    sample_shape: Shape = eqx.field(static=True)
+
+    def __init__(self, distribution: Distribution, sample_shape: int | Sequence[int] = ()):
+        self.distribution = distribution
+        self.sample_shape = as_shape(sample_shape)
+
+    @property
+    def dtype(self):
+        return self.distribution.dtype
+
+    @property
+    def support(self) -> Support:
+        return supports.independent(self._expanded().support, len(self.sample_shape))
+
+    def _expanded(self) -> Distribution:
+        """The distribution with a batch dimension of size one for each repeated one, behind the batch dimensions."""
+        n = len(self.sample_shape)
+        return self.distribution[(..., *(None,) * n)] if n and self.distribution.batch_shape else self.distribution
+
+    def _event_shape(self) -> Shape:
+        return self.sample_shape + self.distribution.event_shape
+
+    def _sum(self, x: Values) -> Values:
+        return sum_trailing(x, len(self.sample_shape))
+
+    def _log_prob(self, value: Values, **kwargs) -> Values:
+        return self._sum(self._expanded()._log_prob(value, **kwargs))
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+        return self._expanded()._sample(key, shape + self.sample_shape)
+
+    def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Values, Values]:
+        value, log_prob = self._expanded()._sample_and_log_prob(key, shape + self.sample_shape)
+        return value, self._sum(log_prob)
+
+    def _repeat(self, x: Values) -> Values:
+        lead = len(self.batch_shape)
+        x = x.reshape(x.shape[:lead] + (1,) * len(self.sample_shape) + x.shape[lead:])
+        return jnp.broadcast_to(x, self.batch_shape + self.event_shape)
+
+    def _mean(self) -> Values:
+        return self._repeat(self.distribution.mean())
+
+    def _mode(self) -> Values:
+        return self._repeat(self.distribution.mode())
+
+    def _variance(self) -> Values:
+        return self._repeat(self.distribution.variance())
+
+    def _stddev(self) -> Values:
+        return self._repeat(self.distribution.stddev())
+
+    def _entropy(self) -> Values:
+        return self._count() * self.distribution.entropy()
+
+    def _count(self) -> int:
+        count = 1
+        for n in self.sample_shape:
+            count *= n
+        return count
+
+
+@register_kl(Sample, Sample)
+def _kl_sample(p: Sample, q: Sample) -> Array:
+    if p.sample_shape != q.sample_shape:
+        raise ValueError(f"KL of Samples of sample shapes {p.sample_shape} and {q.sample_shape}")
+    return p._count() * kl_divergence(p.distribution, q.distribution)

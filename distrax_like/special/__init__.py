@@ -1,0 +1,19 @@
+"""Special functions that JAX lacks or gets wrong in the last bits."""
+
+from distrax_like.special._elementary import softplus_inverse as softplus_inverse, xlog1py as xlog1py, xlogy as xlogy
+from distrax_like.special._normal import log_ndtr as log_ndtr
+from distrax_like.special._triangular import (
+    fill_triangular as fill_triangular,
+    fill_triangular_inverse as fill_triangular_inverse,
+    triangular_size as triangular_size,
+)
+
+__all__ = [
+    "fill_triangular",
+    "fill_triangular_inverse",
+    "log_ndtr",
+    "softplus_inverse",
+    "triangular_size",
+    "xlog1py",
+    "xlogy",
+]

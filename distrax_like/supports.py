@@ -1,0 +1,306 @@
+"""Sets of values: what parameters may be, where a density lives, what a bijector maps from and to.
+
+One vocabulary serves them all. `distrax_like.bijectors.bijector_for(support)` maps the reals onto a continuous one.
+Supports of continuous distributions are closed, infinities excluded; where membership is an equality of floating
+numbers (a simplex, a unit vector, a symmetric matrix) the tolerance is the square root of the machine epsilon.
+"""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Shaped
+
+Values = Shaped[Array, "..."]
+
+
+def _tolerance(x: Values) -> Any:
+    return jnp.sqrt(jnp.finfo(x.dtype).eps)
+
+
+class Support(eqx.Module):
+    """A set of values whose elements have `event_ndims` dimensions.
+
+    A subclass writes `contains` and `interior`.
+    """
+
+    event_ndims: ClassVar[int] = 0
+    is_discrete: ClassVar[bool] = False
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        """Whether each event of `x`, of shape `batch + event`, lies in the set; NaN does not. Shape: `batch`."""
+        raise NotImplementedError
+
+    def interior(self, x: Values) -> Values:
+        """A point well inside the set, with the shape and dtype of `x`. It carries no gradient."""
+        raise NotImplementedError
+
+
+class Real(Support):
+    """The finite real numbers."""
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return jnp.isfinite(x)
+
+    def interior(self, x: Values) -> Values:
+        return jnp.zeros_like(x)
+
+
+class ExtendedReal(Support):
+    """The real numbers and both infinities: logits, where minus infinity is a probability of zero."""
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return ~jnp.isnan(x)
+
+    def interior(self, x: Values) -> Values:
+        return jnp.zeros_like(x)
+
+
+class Positive(Support):
+    """x > 0."""
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return (x > 0) & (x < jnp.inf)
+
+    def interior(self, x: Values) -> Values:
+        return jnp.ones_like(x)
+
+
+class Nonnegative(Support):
+    """x >= 0."""
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return (x >= 0) & (x < jnp.inf)
+
+    def interior(self, x: Values) -> Values:
+        return jnp.ones_like(x)
+
+
+class UnitInterval(Support):
+    """[0, 1]."""
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return (x >= 0) & (x <= 1)
+
+    def interior(self, x: Values) -> Values:
+        return jnp.full_like(x, 0.5)
+
+
+class Boolean(Support):
+    """Zero and one."""
+
+    is_discrete: ClassVar[bool] = True
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return (x == 0) | (x == 1)
+
+    def interior(self, x: Values) -> Values:
+        return jnp.zeros_like(x)
+
+
+class NonnegativeInteger(Support):
+    """0, 1, 2, …"""
+
+    is_discrete: ClassVar[bool] = True
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return (x >= 0) & (x == jnp.floor(x)) & jnp.isfinite(x)
+
+    def interior(self, x: Values) -> Values:
+        return jnp.zeros_like(x)
+
+
+class GreaterThan(Support):
+    """x > low."""
+
+    low: Array
+
+    def __init__(self, low: ArrayLike):
+        self.low = jnp.asarray(low)
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return (x > self.low) & (x < jnp.inf)
+
+    def interior(self, x: Values) -> Values:
+        return jax.lax.stop_gradient(jnp.broadcast_to(self.low + jnp.maximum(jnp.abs(self.low), 1), x.shape)).astype(x.dtype)
+
+
+class Interval(Support):
+    """low <= x <= high; an end may be infinite."""
+
+    low: Array
+    high: Array
+
+    def __init__(self, low: ArrayLike, high: ArrayLike):
+        self.low, self.high = jnp.asarray(low), jnp.asarray(high)
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return (x >= self.low) & (x <= self.high) & jnp.isfinite(x)
+
+    def interior(self, x: Values) -> Values:
+        low, high = (jnp.broadcast_to(jax.lax.stop_gradient(end), x.shape).astype(x.dtype) for end in (self.low, self.high))
+        # Halves first, so that the middle of two large ends does not overflow.
+        one_sided = jnp.where(jnp.isfinite(high), high - jnp.maximum(jnp.abs(high), 1), 0)
+        one_sided = jnp.where(jnp.isfinite(low), low + jnp.maximum(jnp.abs(low), 1), one_sided)
+        return jnp.where(jnp.isfinite(low) & jnp.isfinite(high), low / 2 + high / 2, one_sided)
+
+
+class OpenInterval(Interval):
+    """low < x < high; an end may be infinite."""
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return (x > self.low) & (x < self.high)
+
+
+class IntegerInterval(Support):
+    """The integers from low to high, both included; an end may be infinite."""
+
+    low: Array
+    high: Array
+    is_discrete: ClassVar[bool] = True
+
+    def __init__(self, low: ArrayLike, high: ArrayLike):
+        self.low, self.high = jnp.asarray(low), jnp.asarray(high)
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return (x >= self.low) & (x <= self.high) & (x == jnp.floor(x)) & jnp.isfinite(x)
+
+    def interior(self, x: Values) -> Values:
+        low = jnp.where(jnp.isfinite(self.low), self.low, jnp.where(jnp.isfinite(self.high), self.high, 0))
+        return jax.lax.stop_gradient(jnp.broadcast_to(low, x.shape)).astype(x.dtype)
+
+
+class Independent(Support):
+    """Arrays whose last `ndims` dimensions make one event, each element of it in `base`."""
+
+    base: Support
+    ndims: int = eqx.field(static=True)
+
+    @property
+    def event_ndims(self) -> int:  # type: ignore[override]
+        return self.base.event_ndims + self.ndims
+
+    @property
+    def is_discrete(self) -> bool:  # type: ignore[override]
+        return self.base.is_discrete
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        inside = self.base.contains(x)
+        return jnp.all(inside, axis=tuple(range(inside.ndim - self.ndims, inside.ndim)))
+
+    def interior(self, x: Values) -> Values:
+        return self.base.interior(x)
+
+
+class Simplex(Support):
+    """Vectors of nonnegative numbers that sum to one."""
+
+    event_ndims: ClassVar[int] = 1
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return jnp.all(x >= 0, axis=-1) & (jnp.abs(jnp.sum(x, axis=-1) - 1) <= _tolerance(x))
+
+    def interior(self, x: Values) -> Values:
+        return jnp.full_like(x, 1 / x.shape[-1])
+
+
+class Ordered(Support):
+    """Vectors whose entries increase."""
+
+    event_ndims: ClassVar[int] = 1
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return jnp.all(x[..., 1:] >= x[..., :-1], axis=-1) & jnp.all(jnp.isfinite(x), axis=-1)
+
+    def interior(self, x: Values) -> Values:
+        return jnp.broadcast_to(jnp.arange(x.shape[-1], dtype=x.dtype), x.shape)
+
+
+class PositiveOrdered(Support):
+    """Vectors of nonnegative entries that increase."""
+
+    event_ndims: ClassVar[int] = 1
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return ordered.contains(x) & jnp.all(x >= 0, axis=-1)
+
+    def interior(self, x: Values) -> Values:
+        return ordered.interior(x) + 1
+
+
+class UnitVector(Support):
+    """Vectors of Euclidean length one."""
+
+    event_ndims: ClassVar[int] = 1
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return jnp.abs(jnp.sum(x * x, axis=-1) - 1) <= _tolerance(x)
+
+    def interior(self, x: Values) -> Values:
+        return jnp.full_like(x, x.shape[-1] ** -0.5)
+
+
+def _eye_like(x: Values) -> Values:
+    return jnp.broadcast_to(jnp.eye(x.shape[-1], dtype=x.dtype), x.shape)
+
+
+class LowerCholesky(Support):
+    """Lower triangular matrices with a positive diagonal."""
+
+    event_ndims: ClassVar[int] = 2
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        lower = jnp.all(jnp.triu(x, 1) == 0, axis=(-2, -1))
+        positive_diagonal = jnp.all(jnp.diagonal(x, axis1=-2, axis2=-1) > 0, axis=-1)
+        return lower & positive_diagonal & jnp.all(jnp.isfinite(x), axis=(-2, -1))
+
+    def interior(self, x: Values) -> Values:
+        return _eye_like(x)
+
+
+class CorrelationCholesky(Support):
+    """Lower triangular matrices with a positive diagonal and rows of length one: factors of correlation matrices."""
+
+    event_ndims: ClassVar[int] = 2
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return lower_cholesky.contains(x) & jnp.all(unit_vector.contains(x), axis=-1)
+
+    def interior(self, x: Values) -> Values:
+        return _eye_like(x)
+
+
+class PositiveDefinite(Support):
+    """Symmetric positive definite matrices. Membership checks symmetry and the diagonal; it does not factorise."""
+
+    event_ndims: ClassVar[int] = 2
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        size = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
+        symmetric = jnp.all(jnp.abs(x - jnp.swapaxes(x, -2, -1)) <= _tolerance(x) * size, axis=(-2, -1))
+        return symmetric & jnp.all(jnp.diagonal(x, axis1=-2, axis2=-1) > 0, axis=-1)
+
+    def interior(self, x: Values) -> Values:
+        return _eye_like(x)
+
+
+real = Real()
+extended_real = ExtendedReal()
+positive = Positive()
+nonnegative = Nonnegative()
+greater_than = GreaterThan
+interval = Interval
+open_interval = OpenInterval
+independent = Independent
+integer_interval = IntegerInterval
+simplex = Simplex()
+ordered = Ordered()
+positive_ordered = PositiveOrdered()
+unit_vector = UnitVector()
+positive_definite = PositiveDefinite()
+lower_cholesky = LowerCholesky()
+correlation_cholesky = CorrelationCholesky()
+unit_interval = UnitInterval()
+boolean = Boolean()
+nonnegative_integer = NonnegativeInteger()
