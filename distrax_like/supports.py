@@ -126,6 +126,13 @@ class GreaterThan(Support):
         return jax.lax.stop_gradient(jnp.broadcast_to(self.low + jnp.maximum(jnp.abs(self.low), 1), x.shape)).astype(x.dtype)
 
 
+class AtLeast(GreaterThan):
+    """x >= low."""
+
+    def contains(self, x: Values) -> Bool[Array, "..."]:
+        return (x >= self.low) & (x < jnp.inf)
+
+
 class Interval(Support):
     """low <= x <= high; an end may be infinite."""
 
@@ -290,6 +297,7 @@ extended_real = ExtendedReal()
 positive = Positive()
 nonnegative = Nonnegative()
 greater_than = GreaterThan
+at_least = AtLeast
 interval = Interval
 open_interval = OpenInterval
 independent = Independent

@@ -23,6 +23,18 @@ def one_of(who: str, probs: Numeric | None, logits: Numeric | None) -> None:
         raise ValueError(f"{who} takes exactly one of probs and logits, got {'neither' if probs is None else 'both'}")
 
 
+def log_probs(p: Float[Array, "..."]) -> Float[Array, "..."]:
+    """log p, with a gradient of zero in place of an infinite one at p = 0: what multiplies it there is zero."""
+    return jnp.where(p == 0, -jnp.inf, jnp.log(jnp.where(p == 0, 1, p)))
+
+
+def probs_to_logits(p: Float[Array, "..."]) -> Float[Array, "..."]:
+    """log(p / (1 - p)), with a gradient of zero at the ends; see `log_probs`."""
+    end = (p == 0) | (p == 1)
+    inner = jnp.where(end, 0.5, p)
+    return jnp.where(end, jnp.where(p == 1, jnp.inf, -jnp.inf), jnp.log(inner) - jnp.log1p(-inner))
+
+
 class Bernoulli(Distribution):
     """One with probability p, zero with probability 1 - p.
 
@@ -37,11 +49,7 @@ class Bernoulli(Distribution):
 
     def __init__(self, logits: Numeric | None = None, probs: Numeric | None = None, dtype: Any = jnp.int32):
         one_of("Bernoulli", probs, logits)
-        if logits is None:
-            p = promote(probs)
-            self.logits = jnp.log(p) - jnp.log1p(-p)
-        else:
-            self.logits = promote(logits)
+        self.logits = probs_to_logits(promote(probs)) if logits is None else promote(logits)
         self.dtype = jnp.dtype(dtype)
 
     def probs_parameter(self) -> Float[Array, "*batch"]:
@@ -104,7 +112,7 @@ class Categorical(Distribution):
 
     def __init__(self, logits: Numeric | None = None, probs: Numeric | None = None, dtype: Any = jnp.int32):
         one_of("Categorical", probs, logits)
-        self.logits = jnp.log(promote(probs)) if logits is None else promote(logits)
+        self.logits = log_probs(promote(probs)) if logits is None else promote(logits)
         self.dtype = jnp.dtype(dtype)
 
     @property

@@ -39,6 +39,10 @@ class Distribution(Module):
     def _log_prob(self, value: Values) -> Values:
         self._lacks("log_prob")
 
+    def _clean(self, value: Values, **kwargs: Any) -> Values:
+        """The value with what the keyword arguments of `log_prob` say to ignore replaced by points of the support."""
+        return value
+
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
         self._lacks("sample")
 
@@ -65,6 +69,8 @@ class Distribution(Module):
         self._lacks("mean")
 
     def _median(self) -> Values:
+        if type(self)._quantile is Distribution._quantile:
+            self._lacks("median")
         return self._quantile(jnp.full(self.batch_shape, 0.5, self._float_dtype()))
 
     def _mode(self) -> Values:
@@ -74,6 +80,8 @@ class Distribution(Module):
         self._lacks("variance")
 
     def _stddev(self) -> Values:
+        if type(self)._variance is Distribution._variance:
+            self._lacks("stddev")
         return jnp.sqrt(self._variance())
 
     def _covariance(self) -> Values:
@@ -129,10 +137,12 @@ class Distribution(Module):
 
         **Raises:** `ValueError` where the trailing dimensions are not the event shape.
         """
-        value = self._cast(value, "log_prob")
+        value = self._clean(self._cast(value, "log_prob"), **kwargs)
         support = self.support
         # The formula only ever sees points of the support: else its gradient at a masked point could be NaN.
         inside = support.contains(value)
+        # Where the ends of the support differ over the batch, one value has an interior point for each.
+        value = jnp.broadcast_to(value, inside.shape + value.shape[value.ndim - support.event_ndims :])
         expand = inside[(..., *(None,) * support.event_ndims)]
         result = self._log_prob(jnp.where(expand, value, support.interior(value)), **kwargs)
         nan = jnp.any(jnp.isnan(value), axis=tuple(range(-support.event_ndims, 0)))

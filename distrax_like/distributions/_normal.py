@@ -10,10 +10,15 @@ from distrax_like._misc import Numeric, Shape, promote
 from distrax_like._module import parameter
 from distrax_like.distributions._distribution import Distribution, Values
 from distrax_like.distributions._kl import register_kl
+from distrax_like.distributions._tails import cumulative
 from distrax_like.special import log_ndtr
 from distrax_like.supports import Support, nonnegative, positive, real
 
 _HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
+_HALF_LOG_HALF_PI = 0.5 * float(np.log(np.pi / 2))
+_LOG_2 = float(np.log(2))
+_SQRT_PI = float(np.sqrt(np.pi))
+_SQRT_HALF = float(np.sqrt(0.5))
 
 
 class Normal(Distribution):
@@ -80,3 +85,143 @@ def _kl_normal_normal(p: Normal, q: Normal) -> Array:
     # r - 1 - log r with r the ratio of variances, without cancellation near one.
     log_ratio = 2 * (jnp.log(p.scale) - jnp.log(q.scale))
     return 0.5 * ((p.loc - q.loc) / q.scale) ** 2 + 0.5 * (jnp.expm1(log_ratio) - log_ratio)
+
+
+class LogNormal(Distribution):
+    """The distribution of exp(X) for X from Normal(loc, scale), with density exp(-z^2 / 2) / (x scale sqrt(2 pi)) for
+    x >= 0 and z = (log x - loc) / scale.
+
+    **Arguments:** `loc`: the mean of the log; `scale`: its standard deviation, positive.
+    """
+
+    loc: Float[Array, "*#batch"] = parameter(real)
+    scale: Float[Array, "*#batch"] = parameter(positive)
+
+    def __init__(self, loc: Numeric, scale: Numeric):
+        self.loc, self.scale = promote(loc, scale)
+
+    @property
+    def support(self) -> Support:
+        return nonnegative
+
+    def _log(self) -> Normal:
+        return Normal(self.loc, self.scale)
+
+    def _log_prob(self, value: Values) -> Values:
+        # At zero the density is zero, and both of its factors are infinite in logs.
+        log_value = jnp.log(jnp.where(value > 0, value, 1))
+        return jnp.where(value > 0, self._log()._log_prob(log_value) - log_value, -jnp.inf)
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+        return jnp.exp(self._log()._sample(key, shape))
+
+    def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Values, Values]:
+        log_value = self._log()._sample(key, shape)
+        return jnp.exp(log_value), self._log()._log_prob(log_value) - log_value
+
+    def _cdf(self, value: Values) -> Values:
+        return cumulative(value, lambda x: self._log()._cdf(jnp.log(x)), 0.0, 1.0)
+
+    def _log_cdf(self, value: Values) -> Values:
+        return cumulative(value, lambda x: self._log()._log_cdf(jnp.log(x)), -jnp.inf, 0.0)
+
+    def _survival_function(self, value: Values) -> Values:
+        return cumulative(value, lambda x: self._log()._survival_function(jnp.log(x)), 1.0, 0.0)
+
+    def _log_survival_function(self, value: Values) -> Values:
+        return cumulative(value, lambda x: self._log()._log_survival_function(jnp.log(x)), 0.0, -jnp.inf)
+
+    def _quantile(self, p: Values) -> Values:
+        return jnp.exp(self._log()._quantile(p))
+
+    def _mean(self) -> Values:
+        return jnp.exp(self.loc + self.scale**2 / 2)
+
+    def _median(self) -> Values:
+        return jnp.exp(self.loc)
+
+    def _mode(self) -> Values:
+        return jnp.exp(self.loc - self.scale**2)
+
+    def _variance(self) -> Values:
+        return jnp.expm1(self.scale**2) * jnp.exp(2 * self.loc + self.scale**2)
+
+    def _stddev(self) -> Values:
+        return jnp.sqrt(jnp.expm1(self.scale**2)) * self._mean()
+
+    def _entropy(self) -> Values:
+        return self.loc + self._log()._entropy()
+
+
+@register_kl(LogNormal, LogNormal)
+def _kl_log_normal(p: LogNormal, q: LogNormal) -> Array:
+    return _kl_normal_normal(p._log(), q._log())
+
+
+class HalfNormal(Distribution):
+    """The distribution of |X| for X from Normal(0, scale), with density sqrt(2 / pi) exp(-z^2 / 2) / scale for x >= 0
+    and z = x / scale.
+
+    **Arguments:** `scale`: positive.
+    """
+
+    scale: Float[Array, "*#batch"] = parameter(positive)
+
+    def __init__(self, scale: Numeric):
+        self.scale = promote(scale)
+
+    @property
+    def support(self) -> Support:
+        return nonnegative
+
+    def _log_prob(self, value: Values) -> Values:
+        return -0.5 * (value / self.scale) ** 2 - jnp.log(self.scale) - _HALF_LOG_HALF_PI
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+        return self.scale * jnp.abs(jax.random.normal(key, shape, self.scale.dtype))
+
+    def _cdf(self, value: Values) -> Values:
+        return cumulative(value / self.scale, lambda z: jsp.erf(z * _SQRT_HALF), 0.0, 1.0)
+
+    def _log_cdf(self, value: Values) -> Values:
+        def formula(z: Values) -> Values:
+            near = z < 1
+            far = jnp.log1p(-jsp.erfc(jnp.where(near, 1, z) * _SQRT_HALF))
+            return jnp.where(near, jnp.log(jsp.erf(jnp.where(near, z, 1) * _SQRT_HALF)), far)
+
+        return cumulative(value / self.scale, formula, -jnp.inf, 0.0)
+
+    def _survival_function(self, value: Values) -> Values:
+        return cumulative(value / self.scale, lambda z: jsp.erfc(z * _SQRT_HALF), 1.0, 0.0)
+
+    def _log_survival_function(self, value: Values) -> Values:
+        def formula(z: Values) -> Values:
+            near = z < 1
+            far = _LOG_2 + log_ndtr(-jnp.where(near, 1, z))
+            return jnp.where(near, jnp.log1p(-jsp.erf(jnp.where(near, z, 1) * _SQRT_HALF)), far)
+
+        return cumulative(value / self.scale, formula, 0.0, -jnp.inf)
+
+    def _quantile(self, p: Values) -> Values:
+        return self.scale * jsp.erfinv(p) / _SQRT_HALF
+
+    def _mean(self) -> Values:
+        return self.scale * (2 * _SQRT_HALF / _SQRT_PI)
+
+    def _mode(self) -> Values:
+        return jnp.zeros_like(self.scale)
+
+    def _variance(self) -> Values:
+        return self.scale**2 * (1 - 2 / _SQRT_PI**2)
+
+    def _stddev(self) -> Values:
+        return self.scale * (1 - 2 / _SQRT_PI**2) ** 0.5
+
+    def _entropy(self) -> Values:
+        return 0.5 + _HALF_LOG_HALF_PI + jnp.log(self.scale)
+
+
+@register_kl(HalfNormal, HalfNormal)
+def _kl_half_normal(p: HalfNormal, q: HalfNormal) -> Array:
+    log_ratio = 2 * (jnp.log(p.scale) - jnp.log(q.scale))
+    return 0.5 * (jnp.expm1(log_ratio) - log_ratio)

@@ -1,0 +1,143 @@
+"""The beta distribution and its extension to the simplex, the Dirichlet distribution."""
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.special as jsp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._module import parameter
+from distrax_like.bijectors import Sigmoid
+from distrax_like.distributions._distribution import Distribution, Values
+from distrax_like.distributions._kl import register_kl
+from distrax_like.distributions._tails import cumulative, where_defined
+from distrax_like.special import xlog1py, xlogy
+from distrax_like.supports import Support, independent, positive, simplex, unit_interval
+
+
+class Beta(Distribution):
+    """The beta distribution, with density x^(a - 1) (1 - x)^(b - 1) / B(a, b) for 0 <= x <= 1.
+
+    **Arguments:** `concentration1`: a, positive; `concentration0`: b, positive.
+    """
+
+    concentration1: Float[Array, "*#batch"] = parameter(positive)
+    concentration0: Float[Array, "*#batch"] = parameter(positive)
+
+    def __init__(self, concentration1: Numeric, concentration0: Numeric):
+        self.concentration1, self.concentration0 = promote(concentration1, concentration0)
+
+    @property
+    def support(self) -> Support:
+        return unit_interval
+
+    def _total(self) -> Values:
+        return self.concentration1 + self.concentration0
+
+    def _log_prob(self, value: Values) -> Values:
+        a, b = self.concentration1, self.concentration0
+        return xlogy(a - 1, value) + xlog1py(b - 1, -value) - jsp.betaln(a, b)
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+        # In logs, since both gamma variables underflow for small concentrations; Sigmoid keeps off the ends.
+        keys = jax.random.split(key)
+        a = jax.random.loggamma(keys[0], self.concentration1, shape, self.concentration1.dtype)
+        b = jax.random.loggamma(keys[1], self.concentration0, shape, self.concentration0.dtype)
+        return Sigmoid().forward(a - b)
+
+    def _cdf(self, value: Values) -> Values:
+        a, b = self.concentration1, self.concentration0
+        return cumulative(value, lambda x: jsp.betainc(a, b, x), 0.0, 1.0, end=1.0)
+
+    def _survival_function(self, value: Values) -> Values:
+        a, b = self.concentration1, self.concentration0
+        return cumulative(value, lambda x: jsp.betainc(b, a, 1 - x), 1.0, 0.0, end=1.0)
+
+    def _mean(self) -> Values:
+        return self.concentration1 / self._total()
+
+    def _mode(self) -> Values:
+        a, b = self.concentration1, self.concentration0
+        return where_defined((a > 1) & (b > 1), lambda a, b: (a - 1) / (a + b - 2), a, b)
+
+    def _variance(self) -> Values:
+        total = self._total()
+        return (self.concentration1 / total) * (self.concentration0 / total) / (total + 1)
+
+    def _entropy(self) -> Values:
+        a, b = self.concentration1, self.concentration0
+        digammas = (a + b - 2) * jsp.digamma(a + b) - (a - 1) * jsp.digamma(a) - (b - 1) * jsp.digamma(b)
+        return jsp.betaln(a, b) + digammas
+
+
+@register_kl(Beta, Beta)
+def _kl_beta(p: Beta, q: Beta) -> Array:
+    a, b = p.concentration1 - q.concentration1, p.concentration0 - q.concentration0
+    normalizers = jsp.betaln(q.concentration1, q.concentration0) - jsp.betaln(p.concentration1, p.concentration0)
+    digammas = a * jsp.digamma(p.concentration1) + b * jsp.digamma(p.concentration0)
+    return normalizers + digammas - (a + b) * jsp.digamma(p._total())
+
+
+class Dirichlet(Distribution):
+    """The Dirichlet distribution, with density Γ(Σ a_i) Π x_i^(a_i - 1) / Γ(a_i) on the simplex, with respect to the
+    Lebesgue measure of all coordinates but the last.
+
+    **Arguments:** `concentration`: a, positive, of shape `batch + (n,)`.
+    """
+
+    concentration: Float[Array, "*#batch n"] = parameter(independent(positive, 1))
+
+    def __init__(self, concentration: Numeric):
+        self.concentration = promote(concentration)
+
+    @property
+    def support(self) -> Support:
+        return simplex
+
+    def _event_shape(self) -> Shape:
+        return self.concentration.shape[-1:]
+
+    def _total(self) -> Values:
+        return jnp.sum(self.concentration, axis=-1)
+
+    def _log_normalizer(self) -> Values:
+        return jnp.sum(jsp.gammaln(self.concentration), axis=-1) - jsp.gammaln(self._total())
+
+    def _log_prob(self, value: Values) -> Values:
+        return jnp.sum(xlogy(self.concentration - 1, value), axis=-1) - self._log_normalizer()
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+        # In logs, since gamma variables of small concentrations underflow, and kept off the faces of the simplex.
+        dtype = self.concentration.dtype
+        log_gamma = jax.random.loggamma(key, self.concentration, shape + self.event_shape, dtype)
+        return jnp.maximum(jax.nn.softmax(log_gamma), jnp.finfo(dtype).tiny)
+
+    def _mean(self) -> Values:
+        return self.concentration / self._total()[..., None]
+
+    def _mode(self) -> Values:
+        a = self.concentration
+        inside = jnp.broadcast_to(jnp.all(a > 1, axis=-1, keepdims=True), a.shape)
+        return where_defined(inside, lambda a: (a - 1) / jnp.sum(a - 1, axis=-1, keepdims=True), a)
+
+    def _variance(self) -> Values:
+        mean = self._mean()
+        return mean * (1 - mean) / (1 + self._total()[..., None])
+
+    def _covariance(self) -> Values:
+        mean = self._mean()
+        eye = jnp.eye(mean.shape[-1], dtype=mean.dtype)
+        spread = mean[..., None] * eye - mean[..., None] * mean[..., None, :]
+        return spread / (1 + self._total()[..., None, None])
+
+    def _entropy(self) -> Values:
+        a, total = self.concentration, self._total()
+        digammas = jnp.sum((a - 1) * jsp.digamma(a), axis=-1)
+        return self._log_normalizer() + (total - a.shape[-1]) * jsp.digamma(total) - digammas
+
+
+@register_kl(Dirichlet, Dirichlet)
+def _kl_dirichlet(p: Dirichlet, q: Dirichlet) -> Array:
+    difference = p.concentration - q.concentration
+    digammas = jsp.digamma(p.concentration) - jsp.digamma(p._total())[..., None]
+    return q._log_normalizer() - p._log_normalizer() + jnp.sum(difference * digammas, axis=-1)

@@ -1,0 +1,154 @@
+"""Counts: the Poisson and binomial distributions."""
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.special as jsp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._module import data, parameter
+from distrax_like.distributions._categorical import Bernoulli, log_probs, one_of, probs_to_logits
+from distrax_like.distributions._distribution import Distribution, Values
+from distrax_like.distributions._kl import kl_divergence, register_kl
+from distrax_like.distributions._tails import cumulative
+from distrax_like.supports import Support, extended_real, integer_interval, nonnegative_integer
+
+
+def _times(count: Values, log_p: Values) -> Values:
+    """count * log_p with 0 * -inf = 0 and no NaN in its gradient."""
+    return jnp.where(count == 0, 0, count * jnp.where(count == 0, 0, log_p))
+
+
+class Poisson(Distribution):
+    """The Poisson distribution, with mass rate^k exp(-rate) / k! for k = 0, 1, 2, …
+
+    Draws are floating numbers of the dtype of the rate.
+
+    **Arguments:** exactly one of `rate`, not negative, and `log_rate`, its log, which is what is stored.
+
+    **Raises:** `ValueError` for both or neither of `rate` and `log_rate`.
+    """
+
+    log_rate: Float[Array, "*#batch"] = parameter(extended_real)
+
+    def __init__(self, rate: Numeric | None = None, log_rate: Numeric | None = None):
+        if (rate is None) == (log_rate is None):
+            raise ValueError("Poisson takes exactly one of rate and log_rate")
+        self.log_rate = promote(log_rate) if rate is None else log_probs(promote(rate))
+
+    def rate_parameter(self) -> Float[Array, "*batch"]:
+        """The rate, of the batch shape."""
+        return jnp.exp(self.log_rate)
+
+    def log_rate_parameter(self) -> Float[Array, "*batch"]:
+        """The log of the rate, of the batch shape."""
+        return self.log_rate
+
+    @property
+    def support(self) -> Support:
+        return nonnegative_integer
+
+    def _log_prob(self, value: Values) -> Values:
+        return _times(value, self.log_rate) - self.rate_parameter() - jsp.gammaln(value + 1)
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+        return jax.random.poisson(key, self.rate_parameter(), shape).astype(self.log_rate.dtype)
+
+    def _cdf(self, value: Values) -> Values:
+        return self._sum_to(value, jsp.gammaincc, 0.0, 1.0)
+
+    def _survival_function(self, value: Values) -> Values:
+        return self._sum_to(value, jsp.gammainc, 1.0, 0.0)
+
+    def _sum_to(self, value: Values, incomplete, below: float, above: float) -> Values:
+        return cumulative(jnp.floor(value) + 1, lambda n: incomplete(n, self.rate_parameter()), below, above)
+
+    def _mean(self) -> Values:
+        return self.rate_parameter()
+
+    def _mode(self) -> Values:
+        return jnp.floor(self.rate_parameter())
+
+    def _variance(self) -> Values:
+        return self.rate_parameter()
+
+
+@register_kl(Poisson, Poisson)
+def _kl_poisson(p: Poisson, q: Poisson) -> Array:
+    # rate_p (log(rate_p / rate_q) + rate_q / rate_p - 1), in the log of the ratio; rate_q where rate_p is zero.
+    zero = p.log_rate == -jnp.inf
+    log_ratio = q.log_rate - jnp.where(zero, 0, p.log_rate)
+    return jnp.where(zero, q.rate_parameter(), p.rate_parameter() * (jnp.expm1(log_ratio) - log_ratio))
+
+
+class Binomial(Distribution):
+    """The binomial distribution, with mass n! / (k! (n - k)!) p^k (1 - p)^(n - k) for k = 0, 1, …, n.
+
+    Draws are floating numbers of the dtype of the logits.
+
+    **Arguments:** `total_count`: n, not trained; exactly one of `logits`: log(p / (1 - p)), which is what is stored, and
+    `probs`: p.
+
+    **Raises:** `ValueError` for both or neither of `logits` and `probs`.
+    """
+
+    total_count: Float[Array, "*#batch"] = data()
+    logits: Float[Array, "*#batch"] = parameter(extended_real)
+
+    def __init__(self, total_count: Numeric, logits: Numeric | None = None, probs: Numeric | None = None):
+        one_of("Binomial", probs, logits)
+        self.total_count, logits, probs = promote(total_count, logits, probs)
+        self.logits = probs_to_logits(probs) if logits is None else logits
+
+    def probs_parameter(self) -> Float[Array, "*batch"]:
+        """p, of the batch shape."""
+        return jax.nn.sigmoid(self.logits)
+
+    def logits_parameter(self) -> Float[Array, "*batch"]:
+        """log(p / (1 - p)), of the batch shape."""
+        return self.logits
+
+    @property
+    def support(self) -> Support:
+        return integer_interval(0, self.total_count)
+
+    def _log_prob(self, value: Values) -> Values:
+        rest = self.total_count - value
+        ways = -jsp.betaln(value + 1, rest + 1) - jnp.log1p(self.total_count)
+        heads, tails = jax.nn.log_sigmoid(self.logits), jax.nn.log_sigmoid(-self.logits)
+        return ways + _times(value, heads) + _times(rest, tails)
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+        n, p = jnp.broadcast_arrays(self.total_count, self.probs_parameter())
+        return jax.random.binomial(key, n, p, shape, self.logits.dtype)
+
+    def _cdf(self, value: Values) -> Values:
+        n = jax.lax.stop_gradient(self.total_count)
+        p = jax.nn.sigmoid(-self.logits)
+        return self._sum_to(value, lambda k: jsp.betainc(n - k + 1, k, p), 0.0, 1.0)
+
+    def _survival_function(self, value: Values) -> Values:
+        n = jax.lax.stop_gradient(self.total_count)
+        return self._sum_to(value, lambda k: jsp.betainc(k, n - k + 1, self.probs_parameter()), 1.0, 0.0)
+
+    def _sum_to(self, value: Values, incomplete, below: float, above: float) -> Values:
+        k = jnp.floor(value) + 1
+        inside = cumulative(k, lambda k: incomplete(jnp.clip(k, 0.5, self.total_count)), below, above)
+        return jnp.where(k > self.total_count, above, inside)
+
+    def _mean(self) -> Values:
+        return self.total_count * self.probs_parameter()
+
+    def _mode(self) -> Values:
+        return jnp.minimum(jnp.floor((self.total_count + 1) * self.probs_parameter()), self.total_count)
+
+    def _variance(self) -> Values:
+        return self.total_count * jax.nn.sigmoid(self.logits) * jax.nn.sigmoid(-self.logits)
+
+
+@register_kl(Binomial, Binomial)
+def _kl_binomial(p: Binomial, q: Binomial) -> Array:
+    """For equal counts; infinite where p has more, and NaN, for want of a closed form, where it has fewer."""
+    divergence = p.total_count * kl_divergence(Bernoulli(p.logits), Bernoulli(q.logits))
+    unequal = jnp.where(p.total_count > q.total_count, jnp.inf, jnp.nan)
+    return jnp.where(p.total_count == q.total_count, divergence, unequal)

@@ -1,0 +1,284 @@
+"""Hidden Markov models."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from distrax_like import supports
+from distrax_like._misc import Numeric, Shape
+from distrax_like._module import data, part
+from distrax_like.distributions._categorical import Categorical
+from distrax_like.distributions._distribution import Distribution, Values
+from distrax_like.supports import Support
+
+
+class HiddenMarkovModel(Distribution):
+    """A Markov chain of hidden states with an observation at each of `num_steps` steps.
+
+    The first observation belongs to the first state. The filter works with probabilities normalised at each step, so
+    that transitions of probability zero have finite gradients.
+
+    **Arguments:**
+
+    - `initial_distribution`: a Categorical over k states.
+    - `transition_distribution`: a Categorical of batch shape `batch + (k,)`, one row for each state left.
+    - `observation_distribution`: any distribution of batch shape `batch + (k,)`.
+    - `num_steps`: the number of steps T.
+    - `time_varying_transition_distribution`: the transitions have a further batch dimension of length T - 1 before k.
+    - `time_varying_observation_distribution`: the observations have a further batch dimension of length T before k.
+    - `mask`: of shape `(…, T)`, True where an observation is missing.
+
+    **Raises:** `ValueError` where the numbers of states or steps disagree.
+    """
+
+    initial_distribution: Categorical = part()
+    transition_distribution: Categorical = part(lambda self: 1 + self.time_varying_transition_distribution)
+    observation_distribution: Distribution = part(lambda self: 1 + self.time_varying_observation_distribution)
+    num_steps: int = eqx.field(static=True)
+    time_varying_transition_distribution: bool = eqx.field(static=True, default=False)
+    time_varying_observation_distribution: bool = eqx.field(static=True, default=False)
+    mask: Bool[Array, "*#batch t"] | None = data(default=None)
+
+    def __init__(
+        self,
+        initial_distribution: Categorical,
+        transition_distribution: Categorical,
+        observation_distribution: Distribution,
+        num_steps: int,
+        time_varying_transition_distribution: bool = False,
+        time_varying_observation_distribution: bool = False,
+        mask: Any = None,
+    ):
+        self.initial_distribution = initial_distribution
+        self.transition_distribution = transition_distribution
+        self.observation_distribution = observation_distribution
+        self.num_steps = num_steps
+        self.time_varying_transition_distribution = time_varying_transition_distribution
+        self.time_varying_observation_distribution = time_varying_observation_distribution
+        self.mask = None if mask is None else jnp.asarray(mask, bool)
+
+    def __check_init__(self):
+        k, t = self.num_states, self.num_steps
+        if t < 1:
+            raise ValueError(f"HiddenMarkovModel: num_steps must be at least 1, got {t}")
+        transition, observation = self.transition_distribution, self.observation_distribution
+        wanted = ((t - 1,) if self.time_varying_transition_distribution else ()) + (k,)
+        if transition.batch_shape[-len(wanted) :] != wanted or transition.num_categories != k:
+            raise ValueError(
+                f"HiddenMarkovModel: transition_distribution must have batch shape (..., {', '.join(map(str, wanted))}) and "
+                f"{k} categories, like the states of initial_distribution; got batch shape {transition.batch_shape} and "
+                f"{transition.num_categories} categories"
+            )
+        wanted = ((t,) if self.time_varying_observation_distribution else ()) + (k,)
+        if observation.batch_shape[-len(wanted) :] != wanted:
+            raise ValueError(
+                f"HiddenMarkovModel: observation_distribution must have batch shape (..., {', '.join(map(str, wanted))}), "
+                f"got {observation.batch_shape}"
+            )
+        if self.mask is not None and self.mask.shape[-1:] != (t,):
+            raise ValueError(f"HiddenMarkovModel: mask must end in {t} steps, got shape {self.mask.shape}")
+
+    @property
+    def num_states(self) -> int:
+        """The number of hidden states k."""
+        return self.initial_distribution.num_categories
+
+    @property
+    def dtype(self) -> Any:
+        return self.observation_distribution.dtype
+
+    @property
+    def support(self) -> Support:
+        # That of the first state's observations, at every step.
+        return supports.independent(self._at_steps()[..., 0].support, 1)
+
+    def _event_shape(self) -> Shape:
+        return (self.num_steps, *self.observation_distribution.event_shape)
+
+    def _at_steps(self) -> Distribution:
+        """The observation distribution with a batch dimension of steps (of length one where they are alike)."""
+        observation = self.observation_distribution
+        return observation if self.time_varying_observation_distribution else observation[..., None, :]
+
+    def _transitions(self) -> Float[Array, "..."]:
+        """The transition matrices, time first: shape `(T - 1 or 1,) + batch + (k, k)`."""
+        matrices = self.transition_distribution.probs_parameter()
+        if not self.time_varying_transition_distribution:
+            return matrices[None]
+        return jnp.moveaxis(matrices, -3, 0)
+
+    def _known(self, mask: Any) -> Any:
+        return self.mask if mask is None else jnp.asarray(mask, bool)
+
+    def _clean(self, value: Values, mask: Any = None) -> Values:
+        # A missing value may be anything, NaN included: what stands in for it must have a density.
+        mask = self._known(mask)
+        if mask is None:
+            return value
+        missing = mask.reshape(mask.shape + (1,) * len(self.observation_distribution.event_shape))
+        return jnp.where(missing, self.support.interior(value), value)
+
+    def _log_likelihoods(self, value: Values, mask: Any) -> Float[Array, "..."]:
+        """log p(observation | state) at each step, zero where it is missing: shape `(T,) + sample + batch + (k,)`."""
+        event = len(self.observation_distribution.event_shape)
+        log_likelihoods = self._at_steps().log_prob(jnp.expand_dims(value, value.ndim - event))
+        mask = self._known(mask)
+        if mask is not None:
+            log_likelihoods = jnp.where(mask[..., None], 0, log_likelihoods)
+        shape = jnp.broadcast_shapes(log_likelihoods.shape, (*self.batch_shape, 1, 1))
+        return jnp.moveaxis(jnp.broadcast_to(log_likelihoods, shape), -2, 0)
+
+    def _filter(self, value: Values, mask: Any) -> tuple[Array, Array, Array]:
+        """The filtered state probabilities, the scaled likelihoods, both time first, and the log densities."""
+        log_likelihoods = self._log_likelihoods(value, mask)
+        peak = jax.lax.stop_gradient(jnp.max(log_likelihoods, axis=-1, keepdims=True))
+        peak = jnp.where(jnp.isfinite(peak), peak, 0)
+        likelihoods = jnp.exp(log_likelihoods - peak)
+
+        def condition(predicted: Array, likelihood: Array) -> tuple[Array, Array]:
+            joint = predicted * likelihood
+            total = jnp.sum(joint, axis=-1, keepdims=True)
+            return joint / jnp.where(total > 0, total, 1), total[..., 0]
+
+        def step(state: Array, inputs: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+            transition, likelihood = inputs
+            state, total = condition(_forward(state, transition), likelihood)
+            return state, (state, total)
+
+        first, total = condition(self.initial_distribution.probs_parameter(), likelihoods[0])
+        _, (states, totals) = self._scan(step, first, likelihoods[1:])
+        totals = jnp.concatenate([total[None], totals])
+        # An impossible observation has density zero; the double where keeps its gradient finite.
+        log_totals = jnp.where(totals > 0, jnp.log(jnp.where(totals > 0, totals, 1)), -jnp.inf)
+        log_prob = jnp.sum(log_totals, axis=0) + jnp.sum(peak[..., 0], axis=0)
+        return jnp.concatenate([first[None], states]), likelihoods, log_prob
+
+    def _scan(self, step: Any, first: Array, xs: Any, reverse: bool = False) -> Any:
+        """A scan over the transitions between steps, with a constant matrix kept out of the scanned arrays."""
+        matrices = self._transitions()
+        if self.time_varying_transition_distribution:
+            return jax.lax.scan(lambda s, x: step(s, x), first, (matrices, xs), reverse=reverse)
+        return jax.lax.scan(
+            lambda s, x: step(s, (matrices[0], x)), first, xs, length=self.num_steps - 1, reverse=reverse
+        )
+
+    def _log_prob(self, value: Values, mask: Any = None) -> Values:
+        return self._filter(value, mask)[2]
+
+    def posterior_marginals(self, observations: Numeric, mask: Any = None) -> Categorical:
+        """The distribution of the state at each step given all observations.
+
+        **Arguments:** `observations`: shape `sample + batch + (T,) + event`; `mask`: True where one is missing.
+
+        **Returns:** a Categorical of batch shape `sample + batch + (T,)`. Given impossible observations its logits are
+        minus infinity.
+        """
+        value = self._clean(self._cast(observations, "posterior_marginals"), mask)
+        filtered, likelihoods, _ = self._filter(value, mask)
+
+        def step(later: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+            transition, likelihood = inputs
+            earlier = jnp.sum(transition * (likelihood * later)[..., None, :], axis=-1)
+            earlier = earlier / jnp.maximum(jnp.max(earlier, axis=-1, keepdims=True), jnp.finfo(earlier.dtype).tiny)
+            return earlier, earlier
+
+        last = jnp.ones_like(filtered[-1])
+        _, later = self._scan(step, last, likelihoods[1:], reverse=True)
+        joint = filtered * jnp.concatenate([later, last[None]])
+        total = jnp.sum(joint, axis=-1, keepdims=True)
+        return Categorical(probs=jnp.moveaxis(joint / jnp.where(total > 0, total, 1), 0, -2))
+
+    def posterior_mode(self, observations: Numeric, mask: Any = None) -> Int[Array, "..."]:
+        """The most probable sequence of states given all observations, by the algorithm of Viterbi.
+
+        **Returns:** shape `sample + batch + (T,)`.
+        """
+        value = self._clean(self._cast(observations, "posterior_mode"), mask)
+        log_likelihoods = self._log_likelihoods(value, mask)
+        first = jax.nn.log_softmax(self.initial_distribution.logits) + log_likelihoods[0]
+
+        def step(best: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+            transition, log_likelihood = inputs
+            paths = best[..., :, None] + jnp.log(transition)
+            return jnp.max(paths, axis=-2) + log_likelihood, jnp.argmax(paths, axis=-2)
+
+        best, back = self._scan(step, first, log_likelihoods[1:])
+        last = jnp.argmax(best, axis=-1)
+
+        def follow(state: Array, back: Array) -> tuple[Array, Array]:
+            earlier = jnp.take_along_axis(back, state[..., None], axis=-1)[..., 0]
+            return earlier, earlier
+
+        _, states = jax.lax.scan(follow, last, back, reverse=True)
+        return jnp.moveaxis(jnp.concatenate([states, last[None]]), 0, -1)
+
+    def prior_marginals(self) -> Categorical:
+        """The distribution of the state at each step before any observation: batch shape `batch + (T,)`."""
+        return Categorical(probs=self._prior())
+
+    def _prior(self) -> Float[Array, "..."]:
+        first = self.initial_distribution.probs_parameter()
+        first = jnp.broadcast_to(first, self.batch_shape + (self.num_states,))
+
+        def step(state: Array, inputs: tuple[Array, Any]) -> tuple[Array, Array]:
+            state = _forward(state, inputs[0])
+            return state, state
+
+        _, states = self._scan(step, first, None)
+        return jnp.moveaxis(jnp.concatenate([first[None], states]), 0, -2)
+
+    def _average(self, x: Values) -> Values:
+        """The mean over states, weighted by their prior probabilities, of `batch + (T or 1, k) + event`."""
+        event = len(self.observation_distribution.event_shape)
+        weights = self._prior()
+        return jnp.sum(weights.reshape(weights.shape + (1,) * event) * x, axis=-1 - event)
+
+    def _mean(self) -> Values:
+        return self._average(self._at_steps().mean())
+
+    def _variance(self) -> Values:
+        observation, mean = self._at_steps(), self._mean()
+        event = len(self.observation_distribution.event_shape)
+        between = observation.mean() - jnp.expand_dims(mean, mean.ndim - event)
+        return self._average(observation.variance() + between**2)
+
+    def _sample_states(self, key: PRNGKeyArray, shape: Shape) -> Int[Array, "..."]:
+        """Sequences of states, of shape `shape + (T,)`."""
+        first_key, key = jax.random.split(key)
+        first = self.initial_distribution.broadcast_to(self.batch_shape)._sample(first_key, shape)
+        uniforms = jax.random.uniform(key, (self.num_steps - 1, *shape), self._float_dtype())
+
+        def step(state: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
+            transition, u = inputs
+            cumulative = jnp.cumsum(transition, axis=-1)
+            cumulative = jnp.broadcast_to(cumulative, shape + cumulative.shape[-2:])
+            row = jnp.take_along_axis(cumulative, state[..., None, None], axis=-2)[..., 0, :]
+            state = jnp.sum(row[..., :-1] <= (u * row[..., -1])[..., None], axis=-1).astype(state.dtype)
+            return state, state
+
+        _, states = self._scan(step, first, uniforms)
+        return jnp.moveaxis(jnp.concatenate([first[None], states]), 0, -1)
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+        state_key, key = jax.random.split(key)
+        states = self._sample_states(state_key, shape)
+        observation = self._at_steps()
+        observation = observation.broadcast_to(observation.batch_shape)
+
+        def choose(x: Array, ndims: int) -> Array:
+            # The parameters of the chosen state only: `shape + (T,)` of them, each with its own dimensions.
+            own = x.shape[x.ndim - ndims :]
+            full = jnp.broadcast_to(x, shape + x.shape[x.ndim - ndims - 2 :]) if x.ndim - ndims > 2 else x
+            index = states.reshape(states.shape + (1,) * (ndims + 1))
+            full = full.reshape((1,) * (index.ndim - full.ndim) + full.shape)
+            return jnp.squeeze(jnp.take_along_axis(full, index, axis=len(shape) + 1), len(shape) + 1)
+
+        return observation._map_batch(choose)._sample(key, (*shape, self.num_steps))
+
+
+def _forward(state: Float[Array, "... k"], transition: Float[Array, "... k k"]) -> Float[Array, "... k"]:
+    # A product written out: in the body of a scan XLA fuses it, where a call to a matrix product costs microseconds.
+    return jnp.sum(state[..., :, None] * transition, axis=-2)

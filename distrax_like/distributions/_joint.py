@@ -1,0 +1,614 @@
+"""Joint distributions: one interpreter of models and three ways to write them."""
+
+import collections
+import difflib
+import functools
+import inspect
+import math
+import zlib
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from distrax_like._misc import Shape, as_callable, as_key, as_shape, default_float
+from distrax_like._module import Module, data
+from distrax_like.bijectors import Bijector, bijector_for
+from distrax_like.distributions._distribution import Distribution
+
+Visit = Callable[[str, Distribution], Any]
+Walk = Generator[tuple[str, Distribution], Any, Any]
+
+
+class _Site:
+    """What is known of a site without drawing it: its one-draw shape, dtype, support and the map onto that."""
+
+    def __init__(self, distribution: Distribution):
+        self.batch_shape = distribution.batch_shape
+        self.shape = distribution.batch_shape + distribution.event_shape
+        self.dtype = distribution._float_dtype()
+        self.event_shape = distribution.event_shape
+        self.is_discrete = distribution.support.is_discrete
+
+
+class JointDistribution(Module):
+    """Several random variables, each a distribution that may depend on the ones before it.
+
+    The base of `JointDistributionCoroutine`, `JointDistributionSequential` and `JointDistributionNamed`. A model
+    describes one draw. Its log density is the scalar sum over all sites and all their batch dimensions; many draws,
+    in a sample shape before the one-draw shape of the sites, are mapped over. Each site draws with a key of its own made
+    from its name, so a further named site does not change the draws of the others.
+    """
+
+    def _walk(self) -> Walk:
+        """A generator of (name, distribution) pairs that is sent the value of each."""
+        raise NotImplementedError
+
+    def _pack(self, values: Mapping[str, Any]) -> Any:
+        """Values by name, in the container that this kind of joint distribution returns."""
+        raise NotImplementedError
+
+    def _run(self, visit: Visit) -> None:
+        """Runs the model once; `visit` gives the value of each site."""
+        who, seen = type(self).__name__, set()
+        walk = self._walk()
+        try:
+            name, distribution = next(walk)
+            while True:
+                if name in seen:
+                    raise ValueError(f"{who}: the site {name!r} is named twice")
+                if not isinstance(distribution, Distribution):
+                    raise TypeError(f"{who}: the site {name!r} must be a distribution, got {distribution!r}")
+                seen.add(name)
+                name, distribution = walk.send(visit(name, distribution))
+        except StopIteration:
+            pass
+
+    def _sites(self) -> dict[str, _Site]:
+        """The sites in order, from one abstract run of the model: nothing is computed."""
+        sites: dict[str, _Site] = {}
+
+        def draw(key: PRNGKeyArray) -> None:
+            def visit(name: str, distribution: Distribution) -> Array:
+                sites[name] = _Site(distribution)
+                return distribution.sample(seed=_site_key(key, name))
+
+            self._run(visit)
+
+        jax.eval_shape(draw, jax.random.key(0))
+        return sites
+
+    # Public.
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the sites, in order."""
+        return tuple(self._sites())
+
+    @property
+    def batch_shape(self) -> Shape:
+        """`()`: a model describes one joint draw."""
+        return ()
+
+    @property
+    def event_shape(self) -> Any:
+        """The one-draw shapes of the sites, batch dimensions included, in the container of a draw."""
+        return self._pack({name: site.shape for name, site in self._sites().items()})
+
+    def sample(self, sample_shape: int | Sequence[int] = (), *, seed: Any = None, value: Any = None) -> Any:
+        """Random draws of all sites.
+
+        **Arguments:** `sample_shape`: how many; `seed`: a key; `value`: values of some sites, with None for (or without)
+        those to draw given these.
+
+        **Returns:** a container of arrays of shape `sample_shape + batch_shape + event_shape` of each site.
+        """
+        return self.sample_distributions(sample_shape, seed=seed, value=value)[1]
+
+    def sample_distributions(
+        self, sample_shape: int | Sequence[int] = (), *, seed: Any = None, value: Any = None
+    ) -> tuple[Any, Any]:
+        """Random draws, with the distribution of each site given the values of those before it.
+
+        **Arguments:** see `sample`. Given values may have sample dimensions.
+
+        **Returns:** the distributions and the values, each in the container of a draw. Where there is a sample shape,
+        it leads the batch shape of the distributions.
+        """
+        key = as_key(seed, f"{type(self).__name__}.sample")
+        sites = self._sites()
+        given = {} if value is None else self._by_name(value, sites)
+        given, lead = _fit(type(self).__name__, given, sites)
+
+        def draw(key: PRNGKeyArray, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+            distributions, values = {}, {}
+
+            def visit(name: str, distribution: Distribution) -> Any:
+                distributions[name] = distribution
+                fixed = given.get(name)
+                values[name] = distribution.sample(seed=_site_key(key, name)) if fixed is None else fixed
+                return values[name]
+
+            self._run(visit)
+            return distributions, values
+
+        shape = as_shape(sample_shape) + lead
+        if shape:
+
+            def one(key: PRNGKeyArray, given: dict[str, Any]) -> Any:
+                distributions, values = draw(key, given)
+                # Of full rank inside, so that the mapped axis leads every parameter.
+                return {name: d.broadcast_to(d.batch_shape) for name, d in distributions.items()}, values
+
+            axes = {name: 0 if x.ndim > len(sites[name].shape) else None for name, x in given.items()}
+            expanded = {name: _expand(x, shape, sites[name].shape) for name, x in given.items()}
+            keys = jax.random.split(key, math.prod(shape))
+            distributions, values = jax.vmap(one, in_axes=(0, axes))(keys, expanded)
+            distributions, values = jax.tree.map(
+                lambda x: jnp.reshape(x, shape + x.shape[1:]), (distributions, values)
+            )
+        else:
+            distributions, values = draw(key, given)
+        return self._pack({n: distributions[n] for n in sites}), self._pack({n: values[n] for n in sites})
+
+    def log_prob(self, *args: Any, **kwargs: Any) -> Float[Array, "..."]:
+        """The log density of one draw or of many, a scalar for each.
+
+        **Arguments:** the values of all sites, in one container, one by one, or by keyword.
+
+        **Raises:** `ValueError` naming the site whose value is missing or of the wrong shape.
+        """
+        return _total(self._parts(*args, **kwargs))
+
+    def log_prob_parts(self, *args: Any, **kwargs: Any) -> Any:
+        """The log density of each site given those before it, in the container of a draw; see `log_prob`."""
+        return self._pack(self._parts(*args, **kwargs))
+
+    def _parts(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        sites = self._sites()
+        value = kwargs if kwargs else args[0] if len(args) == 1 else args
+        values = self._by_name(value, sites)
+        for name in sites:
+            if name not in values:
+                raise ValueError(f"{type(self).__name__}.log_prob: the site {name!r} has no value")
+        return self._map_parts(values, sites)
+
+    def _map_parts(self, values: dict[str, Any], sites: dict[str, _Site]) -> dict[str, Any]:
+        values, lead = _fit(type(self).__name__, values, sites)
+
+        def parts(values: dict[str, Any]) -> dict[str, Any]:
+            terms: dict[str, Any] = {}
+
+            def visit(name: str, distribution: Distribution) -> Any:
+                terms[name] = jnp.sum(distribution.log_prob(values[name]))
+                return values[name]
+
+            self._run(visit)
+            return terms
+
+        if not lead:
+            return parts(values)
+        axes = {name: 0 if x.ndim > len(sites[name].shape) else None for name, x in values.items()}
+        expanded = {name: _expand(x, lead, sites[name].shape) for name, x in values.items()}
+        terms = jax.vmap(parts, in_axes=(axes,))(expanded)
+        return {name: jnp.reshape(terms[name], lead) for name in sites}
+
+    def pin(self, *args: Any, **kwargs: Any) -> "JointDistributionPinned":
+        """The same model with the values of some sites given: a posterior, up to its normalising constant.
+
+        **Arguments:** the values by keyword, or a container in which None marks the sites left free.
+
+        **Raises:** `ValueError` for an unknown site or a value of the wrong shape.
+        """
+        value = kwargs if kwargs else args[0] if len(args) == 1 else args
+        return JointDistributionPinned(self, self._by_name(value, self._sites()))
+
+    def experimental_pin(self, *args: Any, **kwargs: Any) -> "JointDistributionPinned":
+        """TFP's name of `pin`."""
+        return self.pin(*args, **kwargs)
+
+    def _by_name(self, value: Any, sites: Mapping[str, Any]) -> dict[str, Any]:
+        """Values by the names of their sites; those that are None are left out."""
+        who = type(self).__name__
+        if hasattr(value, "_asdict"):
+            value = value._asdict()
+        if isinstance(value, Mapping):
+            for name in value:
+                if name not in sites:
+                    close = difflib.get_close_matches(str(name), sites, n=1)
+                    hint = f", did you mean {close[0]!r}?" if close else ""
+                    raise ValueError(f"{who} has no site {name!r}{hint} (sites: {', '.join(sites)})")
+        else:
+            if not isinstance(value, Sequence):
+                value = (value,)
+            if len(value) != len(sites):
+                raise ValueError(f"{who} has {len(sites)} sites ({', '.join(sites)}), got {len(value)} values")
+            value = dict(zip(sites, value))
+        return {name: jnp.asarray(x) for name, x in value.items() if x is not None}
+
+
+def _site_key(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def _total(terms: Mapping[str, Array]) -> Array:
+    # From the first term on: a zero of the default dtype would widen float32 densities.
+    return functools.reduce(jnp.add, terms.values()) if terms else jnp.zeros(())
+
+
+def _fit(who: str, values: dict[str, Array], sites: Mapping[str, _Site]) -> tuple[dict[str, Array], Shape]:
+    """The values, checked to end in the one-draw shapes of their sites, and the shape in which what is left broadcasts."""
+    leads = {}
+    for name, x in values.items():
+        shape = sites[name].shape
+        if x.shape[max(x.ndim - len(shape), 0) :] != shape:
+            raise ValueError(f"{who}: the value of site {name!r} must end in its shape {shape}, got shape {x.shape}")
+        leads[name] = x.shape[: x.ndim - len(shape)]
+    try:
+        return values, jnp.broadcast_shapes(*leads.values())
+    except ValueError:
+        listing = ", ".join(f"{lead} of {name!r}" for name, lead in leads.items() if lead)
+        raise ValueError(f"{who}: the sample shapes of the sites do not broadcast: {listing}") from None
+
+
+def _expand(x: Array, lead: Shape, own: Shape) -> Array:
+    """A value with sample dimensions as a flat batch of `lead`; one without is shared by all draws."""
+    if x.ndim == len(own):
+        return x
+    return jnp.reshape(jnp.broadcast_to(x, lead + own), (-1, *own))
+
+
+@functools.cache
+def _struct_tuple(names: tuple[str, ...]) -> Any:
+    # One class for one list of names: JAX compares the classes of containers.
+    return collections.namedtuple("StructTuple", names)
+
+
+def _accept_defaults(who: str, batch_ndims: int | None, sample_dtype: Any = None) -> None:
+    """TFP's arguments that have one meaning here."""
+    if batch_ndims not in (None, 0):
+        raise ValueError(f"{who}: batch_ndims must be 0, got {batch_ndims}; a batch of models is a jax.vmap")
+    if sample_dtype is not None:
+        raise ValueError(f"{who}: sample_dtype must be None; a draw is a named tuple")
+
+
+def _root(distribution: Distribution) -> Distribution:
+    """Returns its argument. TFP's models mark sites without parents with it; here it changes nothing."""
+    return distribution
+
+
+class JointDistributionCoroutine(JointDistribution):
+    """A joint distribution written as a generator function, which yields a distribution and gets its value back:
+
+    ```python
+    def model():
+        mu = yield "mu", Normal(0.0, 5.0)
+        yield "y", Sample(Normal(mu, 1.0), 10)
+    ```
+
+    A site without a name is called after its place, `var0`, `var1`, … A draw is a named tuple. `yield from` nests models.
+
+    **Arguments:** `model`: a generator function without arguments, or a callable module, whose arrays are then leaves
+    (arrays a plain function closes over are constants); `batch_ndims`, `sample_dtype`, `use_vectorized_map`: TFP's,
+    accepted at their defaults.
+    """
+
+    Root = staticmethod(_root)
+
+    model: Callable[..., Any]
+
+    def __init__(
+        self,
+        model: Callable[[], Any],
+        sample_dtype: Any = None,
+        batch_ndims: int | None = None,
+        use_vectorized_map: bool = False,
+    ):
+        _accept_defaults(type(self).__name__, batch_ndims, sample_dtype)
+        self.model = as_callable(model, f"{type(self).__name__}: model")
+
+    def _walk(self) -> Walk:
+        generator = self.model()
+        if not inspect.isgenerator(generator):
+            raise TypeError(f"{type(self).__name__}: the model must be a generator function, with `yield` in it")
+        position, value = 0, None
+        while True:
+            try:
+                item = generator.send(value)
+            except StopIteration:
+                return
+            named = isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
+            name, distribution = item if named else (f"var{position}", item)
+            value = yield name, distribution
+            position += 1
+
+    def _pack(self, values: Mapping[str, Any]) -> Any:
+        return _struct_tuple(tuple(values))(*values.values())
+
+
+def _parents(who: str, fn: Any) -> list[inspect.Parameter]:
+    fn = getattr(fn, "fn", fn)
+    parameters = list(inspect.signature(fn).parameters.values())
+    if any(p.kind == p.VAR_KEYWORD for p in parameters):
+        raise ValueError(f"{who}: a conditional distribution takes named arguments, not **{parameters[-1].name}")
+    return parameters
+
+
+def _member(who: str, x: Any) -> Any:
+    """A member of a model: a distribution, or a function of other sites that gives one."""
+    return x if isinstance(x, Distribution) else as_callable(x, who)
+
+
+class JointDistributionSequential(JointDistribution):
+    """A joint distribution written as a list of distributions and of functions of the values before them.
+
+    A function with n arguments gets the last n values, the most recent first. The sites are called `var0`, `var1`, …; a
+    draw is a list or tuple like the model.
+
+    **Arguments:** `model`: the list; `batch_ndims`, `use_vectorized_map`: TFP's, accepted at their defaults.
+    """
+
+    model: Sequence[Any]
+
+    def __init__(self, model: Sequence[Any], batch_ndims: int | None = None, use_vectorized_map: bool = False):
+        who = type(self).__name__
+        _accept_defaults(who, batch_ndims)
+        members = [_member(f"{who}: site 'var{i}'", x) for i, x in enumerate(model)]
+        self.model = tuple(members) if isinstance(model, tuple) else members
+
+    def _walk(self) -> Walk:
+        values: list[Any] = []
+        for i, member in enumerate(self.model):
+            if not isinstance(member, Distribution):
+                parents = _parents(f"{type(self).__name__}: site 'var{i}'", member)
+                wanted = i if any(p.kind == p.VAR_POSITIONAL for p in parents) else len(parents)
+                if wanted > i:
+                    raise ValueError(f"{type(self).__name__}: site 'var{i}' takes {wanted} values, {i} come before it")
+                member = member(*values[::-1][:wanted])
+            values.append((yield f"var{i}", member))
+
+    def _pack(self, values: Mapping[str, Any]) -> Any:
+        return tuple(values.values()) if isinstance(self.model, tuple) else list(values.values())
+
+
+class JointDistributionNamed(JointDistribution):
+    """A joint distribution written as a dictionary of distributions and of functions whose argument names are sites:
+
+    `JointDistributionNamed(dict(mu=Normal(0.0, 1.0), y=lambda mu: Normal(mu, 1.0)))`. The order of the keys does not
+    matter; a draw is a dictionary.
+
+    **Arguments:** `model`: the dictionary; `batch_ndims`, `use_vectorized_map`: TFP's, accepted at their defaults.
+
+    **Raises:** `ValueError` where an argument names no site, or sites depend on each other in a circle.
+    """
+
+    model: dict[str, Any]
+
+    def __init__(self, model: Mapping[str, Any], batch_ndims: int | None = None, use_vectorized_map: bool = False):
+        who = type(self).__name__
+        _accept_defaults(who, batch_ndims)
+        self.model = {name: _member(f"{who}: site {name!r}", x) for name, x in dict(model).items()}
+        self._order()
+
+    def _order(self) -> dict[str, tuple[str, ...]]:
+        """The parents of each site, parents before children."""
+        who = type(self).__name__
+        parents = {}
+        for name, x in self.model.items():
+            members = [] if isinstance(x, Distribution) else _parents(f"{who}: site {name!r}", x)
+            parents[name] = tuple(p.name for p in members)
+            for parent in parents[name]:
+                if parent not in self.model:
+                    raise ValueError(f"{who}: site {name!r} depends on {parent!r}, which is no site")
+        order: dict[str, tuple[str, ...]] = {}
+        while len(order) < len(parents):
+            ready = [n for n, ps in parents.items() if n not in order and all(p in order for p in ps)]
+            if not ready:
+                raise ValueError(f"{who}: the sites {sorted(set(parents) - set(order))} depend on each other in a circle")
+            order |= {n: parents[n] for n in ready}
+        return order
+
+    def _walk(self) -> Walk:
+        values: dict[str, Any] = {}
+        for name, parents in self._order().items():
+            member = self.model[name]
+            if not isinstance(member, Distribution):
+                member = member(*(values[p] for p in parents))
+            values[name] = yield name, member
+
+    def _pack(self, values: Mapping[str, Any]) -> Any:
+        return {name: values[name] for name in self.model if name in values}
+
+    def _by_name(self, value: Any, sites: Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(value, Mapping) and not hasattr(value, "_asdict"):
+            raise TypeError(f"{type(self).__name__} takes values by name, in a dictionary, got {type(value).__name__}")
+        return super()._by_name(value, sites)
+
+
+class JointDistributionPinned(Module):
+    """A joint distribution some of whose sites have given values: a density over the rest, not normalised.
+
+    Made by `JointDistribution.pin`. It is callable, as a target for samplers and optimizers.
+
+    **Arguments:** `distribution`; `pins`: values by site name.
+
+    **Raises:** `ValueError` for an unknown site or a value that does not have the site's one-draw shape.
+    """
+
+    distribution: JointDistribution
+    pins: dict[str, Array] = data()
+
+    def __init__(self, distribution: JointDistribution, pins: Mapping[str, Any]):
+        sites = distribution._sites()
+        self.distribution = distribution
+        self.pins = distribution._by_name(pins, sites)
+        for name, x in self.pins.items():
+            if x.shape != sites[name].shape:
+                raise ValueError(
+                    f"{type(distribution).__name__}.pin: site {name!r} has shape {sites[name].shape}, got {x.shape}"
+                )
+
+    def _free(self) -> dict[str, _Site]:
+        return {name: site for name, site in self.distribution._sites().items() if name not in self.pins}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the sites that are not pinned, in order."""
+        return tuple(self._free())
+
+    @property
+    def event_shape(self) -> Any:
+        """The one-draw shapes of the sites that are not pinned."""
+        return self.distribution._pack({name: site.shape for name, site in self._free().items()})
+
+    def log_density(self, *args: Any, **kwargs: Any) -> Float[Array, "..."]:
+        """The joint log density at values of the free sites: the log posterior up to a constant.
+
+        **Arguments:** the values in one container, one by one, or by keyword. Many draws give one number for each.
+        """
+        free = self._free()
+        value = kwargs if kwargs else args[0] if len(args) == 1 else args
+        values = self.distribution._by_name(value, free)
+        for name in free:
+            if name not in values:
+                raise ValueError(f"JointDistributionPinned.log_density: the site {name!r} has no value")
+        return _total(self.distribution._map_parts(values | self.pins, self.distribution._sites()))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Float[Array, "..."]:
+        """`log_density`."""
+        return self.log_density(*args, **kwargs)
+
+    def sample_unpinned(self, sample_shape: int | Sequence[int] = (), *, seed: Any = None) -> Any:
+        """Draws of the free sites from the model run forward with the pinned values: no draws of the posterior."""
+        draws = self.distribution.sample(sample_shape, seed=seed, value=self.pins)
+        values = self.distribution._by_name(draws, self.distribution._sites())
+        return self.distribution._pack({name: values[name] for name in self.names})
+
+    def unconstrained(self) -> "UnconstrainedDensity":
+        """The log density as a function of one flat vector of free reals; see `UnconstrainedDensity`.
+
+        **Raises:** `ValueError` where a free site is discrete, naming it.
+        """
+        layout = []
+        joint = self.distribution
+
+        def visit(name: str, distribution: Distribution) -> Array:
+            if name in self.pins:
+                return self.pins[name]
+            if distribution.support.is_discrete:
+                raise ValueError(
+                    f"{type(joint).__name__}: the site {name!r} is discrete, so it cannot be a free real; pin it or sum "
+                    "it out of the model"
+                )
+            bijector = bijector_for(distribution.support)
+            shape = distribution.batch_shape + bijector.inverse_event_shape(distribution.event_shape)
+            layout.append((name, shape))
+            return distribution.sample(seed=jax.random.key(0))
+
+        jax.eval_shape(lambda: joint._run(visit))
+        dtype = jnp.result_type(*(site.dtype for site in self._free().values()), *([] if layout else [default_float()]))
+        return UnconstrainedDensity(self, tuple(layout), dtype)
+
+
+class UnconstrainedDensity(Module):
+    """A pinned joint density in the coordinates of its free reals: a function from vectors of length `dim`.
+
+    The log density includes the log determinants of the maps onto the supports of the sites, so it is the density of the
+    vector. The model runs once: supports may depend on the sites before them. The pinned data are leaves, so new data of
+    the same shapes need no new compilation.
+
+    **Arguments:** `pinned`: the joint density; `layout`: name and unconstrained shape of each free site, in order; `dtype`:
+    of a starting point. Made by `JointDistributionPinned.unconstrained`.
+    """
+
+    pinned: JointDistributionPinned
+    layout: tuple[tuple[str, Shape], ...] = eqx.field(static=True)
+    dtype: Any = eqx.field(static=True)
+
+    @property
+    def dim(self) -> int:
+        """The length of the vector."""
+        return sum(math.prod(shape) for _, shape in self.layout)
+
+    def _split(self, x: Float[Array, " dim"]) -> dict[str, Array]:
+        if x.shape != (self.dim,):
+            raise ValueError(f"UnconstrainedDensity takes a vector of length {self.dim}, got shape {x.shape}")
+        pieces, start = {}, 0
+        for name, shape in self.layout:
+            size = math.prod(shape)
+            pieces[name] = jnp.reshape(x[start : start + size], shape)
+            start += size
+        return pieces
+
+    def _run(self, free: Callable[[str, Distribution, Bijector], Array], seen: Visit = lambda name, _: None) -> None:
+        """Runs the model once: `free` gives the values of the sites that are not pinned, `seen` is told of the others."""
+        pins = self.pinned.pins
+
+        def visit(name: str, distribution: Distribution) -> Array:
+            if name in pins:
+                seen(name, distribution)
+                return pins[name]
+            return free(name, distribution, bijector_for(distribution.support))
+
+        self.pinned.distribution._run(visit)
+
+    def __call__(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
+        """The log density at a vector of free reals, of shape `(dim,)`."""
+        pieces, terms = self._split(x), {}
+
+        def free(name: str, distribution: Distribution, bijector: Bijector) -> Array:
+            value, log_det = bijector.forward_and_log_det(pieces[name])
+            terms[name] = jnp.sum(log_det) + jnp.sum(distribution.log_prob(value))
+            return value
+
+        def pinned(name: str, distribution: Distribution) -> None:
+            terms[name] = jnp.sum(distribution.log_prob(self.pinned.pins[name]))
+
+        self._run(free, pinned)
+        return _total(terms)
+
+    def constrain(self, x: Float[Array, "*sample dim"]) -> Any:
+        """The values of the free sites at one vector or many, in the container of a draw."""
+        if x.ndim > 1:
+            values = jax.vmap(self.constrain)(jnp.reshape(x, (-1, x.shape[-1])))
+            return jax.tree.map(lambda v: jnp.reshape(v, x.shape[:-1] + v.shape[1:]), values)
+        pieces, values = self._split(x), {}
+
+        def free(name: str, distribution: Distribution, bijector: Bijector) -> Array:
+            values[name] = bijector.forward(pieces[name])
+            return values[name]
+
+        self._run(free)
+        return self.pinned.distribution._pack(values)
+
+    def unconstrain(self, *args: Any, **kwargs: Any) -> Float[Array, " dim"]:
+        """The vector of free reals at one value of the free sites; the inverse of `constrain`."""
+        joint = self.pinned.distribution
+        value = kwargs if kwargs else args[0] if len(args) == 1 else args
+        values = joint._by_name(value, dict(self.layout))
+        pieces: dict[str, Array] = {}
+
+        def free(name: str, distribution: Distribution, bijector: Bijector) -> Array:
+            if name not in values:
+                raise ValueError(f"UnconstrainedDensity.unconstrain: the site {name!r} has no value")
+            pieces[name] = jnp.broadcast_to(bijector.inverse(values[name]), dict(self.layout)[name])
+            return values[name]
+
+        self._run(free)
+        return jnp.concatenate([jnp.ravel(pieces[name]) for name, _ in self.layout])
+
+    def init(self, seed: Any = None) -> Float[Array, " dim"]:
+        """A random starting point: uniform between -2 and 2 in every coordinate.
+
+        **Raises:** `TypeError` without a seed.
+        """
+        key = as_key(seed, "UnconstrainedDensity.init")
+        return jax.random.uniform(key, (self.dim,), self.dtype, -2.0, 2.0)
+
+
+JointDistributionCoroutineAutoBatched = JointDistributionCoroutine
+JointDistributionSequentialAutoBatched = JointDistributionSequential
+JointDistributionNamedAutoBatched = JointDistributionNamed

@@ -1,0 +1,287 @@
+"""The base class of kernels, and their algebra."""
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._module import Module, copy_with, parameter, part
+from distrax_like.supports import nonnegative, positive
+
+Values = Float[Array, "..."]
+
+
+class Kernel(Module):
+    """A positive semidefinite function of two points: the covariance of a process at these points.
+
+    A subclass writes `_apply(x1, x2)`, the covariance of one pair of points with unbatched parameters, a scalar; the
+    base lifts it over batches of parameters and of points. It may write `_matrix` and `_diag` too, for speed.
+
+    Points have `feature_ndims` trailing dimensions, one by default. Kernels add and multiply with each other and with
+    nonnegative numbers, and have integer powers.
+    """
+
+    feature_ndims: ClassVar[int] = 1
+
+    # What a kernel is made of, for one pair or set of points and parameters without batch dimensions.
+
+    def _apply(self, x1: Values, x2: Values) -> Values:
+        raise NotImplementedError(f"{type(self).__name__} does not say what its covariance is")
+
+    def _matrix(self, x1: Values, x2: Values | None) -> Values:
+        """The covariances of n points and m others, or of n points with themselves."""
+        row = jax.vmap(self._apply, in_axes=(None, 0))
+        return jax.vmap(row, in_axes=(0, None))(x1, x1 if x2 is None else x2)
+
+    def _diag(self, x: Values) -> Values:
+        return jax.vmap(self._apply)(x, x)
+
+    # What follows from it.
+
+    def apply(self, x1: Numeric, x2: Numeric, example_ndims: int = 0) -> Values:
+        """The covariance of pairs of points.
+
+        **Arguments:** `x1`, `x2`: shape `batch + example + feature`; `example_ndims`: the number of example dimensions,
+        over which parameters do not vary.
+
+        **Returns:** shape `batch + example`, with batches broadcast with the kernel's.
+        """
+        x1, x2 = promote(x1, x2)
+        fn: Callable[..., Values] = type(self)._apply
+        for _ in range(example_ndims):
+            fn = jax.vmap(fn, in_axes=(None, 0, 0))
+        core = example_ndims + self.feature_ndims
+        if example_ndims:
+            ends = [x.shape[max(x.ndim - core, 0) : x.ndim - self.feature_ndims] for x in (x1, x2)]
+            example = jnp.broadcast_shapes(*ends)
+            x1, x2 = (_widen(x, example, self.feature_ndims) for x in (x1, x2))
+        return self._lift(fn, (x1, core), (x2, core))
+
+    def matrix(self, x1: Numeric, x2: Numeric | None = None) -> Values:
+        """The covariances of all pairs of two sets of points.
+
+        **Arguments:** `x1`: shape `batch + (n,) + feature`; `x2`: shape `batch + (m,) + feature`, the first set again where
+        not given, which makes the diagonal exact.
+
+        **Returns:** shape `batch + (n, m)`.
+        """
+        core = 1 + self.feature_ndims
+        x1, x2 = promote(x1, x2)
+        if x2 is None:
+            return self._lift(lambda kernel, x: kernel._matrix(x, None), (x1, core))
+        return self._lift(type(self)._matrix, (x1, core), (x2, core))
+
+    def tensor(self, x1: Numeric, x2: Numeric, x1_example_ndims: int, x2_example_ndims: int) -> Values:
+        """The covariances of all pairs of two arrays of points.
+
+        **Arguments:** `x1`: shape `batch + example1 + feature`; `x2`: shape `batch + example2 + feature`; and the number of
+        example dimensions of each.
+
+        **Returns:** shape `batch + example1 + example2`.
+        """
+        x1, x2 = promote(x1, x2)
+        feature = self.feature_ndims
+        (lead1, example1), (lead2, example2) = (
+            (x.shape[: x.ndim - n - feature], x.shape[x.ndim - n - feature : x.ndim - feature])
+            for x, n in ((x1, x1_example_ndims), (x2, x2_example_ndims))
+        )
+        flat1 = jnp.reshape(x1, (*lead1, -1, *x1.shape[x1.ndim - feature :]))
+        flat2 = jnp.reshape(x2, (*lead2, -1, *x2.shape[x2.ndim - feature :]))
+        matrix = self.matrix(flat1, flat2)
+        return jnp.reshape(matrix, matrix.shape[:-2] + example1 + example2)
+
+    def diag(self, x: Numeric) -> Values:
+        """The variances at points of shape `batch + (n,) + feature`: shape `batch + (n,)`."""
+        return self._lift(type(self)._diag, (promote(x), 1 + self.feature_ndims))
+
+    def matvec(self, x1: Numeric, x2: Numeric, v: Numeric, block_size: int = 1024) -> Values:
+        """The matrix of covariances times a vector, by blocks of rows, so that no more than a block is ever stored.
+
+        **Arguments:** `x1`: shape `(n,) + feature`; `x2`: shape `(m,) + feature`; `v`: shape `(m,)`; `block_size`: rows.
+
+        **Returns:** shape `(n,)`. A kernel with batch dimensions is for `jax.vmap`.
+        """
+        x1, x2, v = promote(x1, x2, v)
+        return jax.lax.map(lambda x: self._matrix(x[None], x2)[0] @ v, x1, batch_size=block_size)
+
+    def _lift(self, fn: Callable[..., Values], *points: tuple[Values, int]) -> Values:
+        """`fn(kernel, *points)`, written for unbatched parameters and points of so many dimensions, over batches."""
+        for x, core in points:
+            if x.ndim < core:
+                raise ValueError(
+                    f"{type(self).__name__}: points need at least {core} dimensions here ({self.feature_ndims} of them "
+                    f"features), got shape {x.shape}"
+                )
+        shape = jnp.broadcast_shapes(self.batch_shape, *(x.shape[: x.ndim - core] for x, core in points))
+        if not shape:
+            return fn(self, *(x for x, _ in points))
+        size = math.prod(shape)
+        kernel, axes = self, jax.tree.map(lambda _: None, self)
+        if self.batch_shape:
+            kernel = self.broadcast_to(shape)._map_batch(lambda x, n: jnp.reshape(x, (size, *x.shape[x.ndim - n :])))
+            marked = kernel._map_batch(lambda x, n: 0)
+            axes = jax.tree.map(lambda x: 0 if isinstance(x, int) else None, marked)
+        flat = [
+            jnp.reshape(jnp.broadcast_to(x, shape + x.shape[x.ndim - core :]), (size, *x.shape[x.ndim - core :]))
+            if x.ndim > core
+            else x
+            for x, core in points
+        ]
+        in_axes = (axes, *(0 if x.ndim > core else None for x, core in points))
+        result = jax.vmap(fn, in_axes=in_axes)(kernel, *flat)
+        return jnp.reshape(result, shape + result.shape[1:])
+
+    # Algebra.
+
+    def __add__(self, other: Any) -> "Kernel":
+        return Sum([self, _as_kernel(other, self)])
+
+    def __radd__(self, other: Any) -> "Kernel":
+        # `sum` of a list of kernels starts from the number zero.
+        return self if isinstance(other, int) and other == 0 else Sum([_as_kernel(other, self), self])
+
+    def __mul__(self, other: Any) -> "Kernel":
+        return Product([self, _as_kernel(other, self)])
+
+    def __rmul__(self, other: Any) -> "Kernel":
+        return Product([_as_kernel(other, self), self])
+
+    def __pow__(self, exponent: int) -> "Kernel":
+        return Power(self, exponent)
+
+
+def _widen(x: Values, example: Shape, feature_ndims: int) -> Values:
+    """Points with their example dimensions broadcast to `example`."""
+    feature = x.shape[x.ndim - feature_ndims :]
+    batch = x.shape[: max(x.ndim - feature_ndims - len(example), 0)]
+    return jnp.broadcast_to(x, batch + example + feature)
+
+
+def _as_kernel(x: Any, like: Kernel) -> Kernel:
+    return x if isinstance(x, Kernel) else Constant(x, like.feature_ndims)
+
+
+class Constant(Kernel):
+    """k(x, y) = constant.
+
+    **Arguments:** `constant`: nonnegative; `feature_ndims`: dimensions of a point.
+    """
+
+    constant: Float[Array, "*#batch"] = parameter(nonnegative)
+    feature_ndims: int = eqx.field(static=True, default=1)
+
+    def __init__(self, constant: Numeric, feature_ndims: int = 1):
+        self.constant = promote(constant)
+        self.feature_ndims = feature_ndims
+
+    def _apply(self, x1: Values, x2: Values) -> Values:
+        return self.constant.astype(x1.dtype)
+
+    def _matrix(self, x1: Values, x2: Values | None) -> Values:
+        return jnp.full((x1.shape[0], (x1 if x2 is None else x2).shape[0]), self.constant, x1.dtype)
+
+
+class _Combination(Kernel):
+    """Several kernels of the same points, combined value by value."""
+
+    kernels: tuple[Kernel, ...]
+
+    def __init__(self, kernels: Any):
+        flat: list[Kernel] = []
+        for kernel in kernels:
+            if not isinstance(kernel, Kernel):
+                raise TypeError(f"{type(self).__name__} is made of kernels, got {kernel!r}")
+            flat.extend(kernel.kernels if isinstance(kernel, type(self)) else [kernel])
+        if len({k.feature_ndims for k in flat}) != 1:
+            raise ValueError(f"{type(self).__name__}: the kernels act on points of {[k.feature_ndims for k in flat]} dimensions")
+        self.kernels = tuple(flat)
+
+    @property
+    def feature_ndims(self) -> int:  # type: ignore[override]
+        return self.kernels[0].feature_ndims
+
+    def _combine(self, values: list[Values]) -> Values:
+        raise NotImplementedError
+
+    def _apply(self, x1: Values, x2: Values) -> Values:
+        return self._combine([k._apply(x1, x2) for k in self.kernels])
+
+    def _matrix(self, x1: Values, x2: Values | None) -> Values:
+        return self._combine([k._matrix(x1, x2) for k in self.kernels])
+
+    def _diag(self, x: Values) -> Values:
+        return self._combine([k._diag(x) for k in self.kernels])
+
+    def _map_batch(self, fn: Callable[[Array, int], Array], extra: int = 0) -> Any:
+        return copy_with(self, kernels=tuple(k._map_batch(fn, extra) for k in self.kernels))
+
+
+class Sum(_Combination):
+    """The sum of kernels, `k1 + k2`."""
+
+    def _combine(self, values: list[Values]) -> Values:
+        return sum(values[1:], start=values[0])
+
+
+class Product(_Combination):
+    """The product of kernels, `k1 * k2`."""
+
+    def _combine(self, values: list[Values]) -> Values:
+        return math.prod(values[1:], start=values[0])
+
+
+class Power(Kernel):
+    """A positive integer power of a kernel, `k ** n`."""
+
+    kernel: Kernel = part()
+    exponent: int = eqx.field(static=True)
+
+    def __init__(self, kernel: Kernel, exponent: int):
+        if not isinstance(exponent, int) or exponent < 1:
+            raise ValueError(f"a kernel has positive integer powers only, got {exponent!r}")
+        self.kernel, self.exponent = kernel, exponent
+
+    @property
+    def feature_ndims(self) -> int:  # type: ignore[override]
+        return self.kernel.feature_ndims
+
+    def _apply(self, x1: Values, x2: Values) -> Values:
+        return self.kernel._apply(x1, x2) ** self.exponent
+
+    def _matrix(self, x1: Values, x2: Values | None) -> Values:
+        return self.kernel._matrix(x1, x2) ** self.exponent
+
+    def _diag(self, x: Values) -> Values:
+        return self.kernel._diag(x) ** self.exponent
+
+
+class FeatureScaled(Kernel):
+    """k(x / s, y / s) for a positive scale s of each feature: a length scale of its own for each (ARD).
+
+    **Arguments:** `kernel`: of vectors; `scale_diag`: s, of shape `batch + (d,)`, or `inverse_scale_diag`, 1 / s.
+
+    **Raises:** `ValueError` for both or neither of the scales.
+    """
+
+    kernel: Kernel = part()
+    scale_diag: Float[Array, "*#batch d"] = parameter(positive)
+
+    def __init__(self, kernel: Kernel, scale_diag: Numeric | None = None, inverse_scale_diag: Numeric | None = None):
+        if (scale_diag is None) == (inverse_scale_diag is None):
+            raise ValueError("FeatureScaled takes exactly one of scale_diag and inverse_scale_diag")
+        self.kernel = kernel
+        self.scale_diag = 1 / promote(inverse_scale_diag) if scale_diag is None else promote(scale_diag)
+
+    def _apply(self, x1: Values, x2: Values) -> Values:
+        return self.kernel._apply(x1 / self.scale_diag, x2 / self.scale_diag)
+
+    def _matrix(self, x1: Values, x2: Values | None) -> Values:
+        return self.kernel._matrix(x1 / self.scale_diag, None if x2 is None else x2 / self.scale_diag)
+
+    def _diag(self, x: Values) -> Values:
+        return self.kernel._diag(x / self.scale_diag)

@@ -1,0 +1,150 @@
+"""Kernels of the Euclidean distance: exponentiated quadratic and Matérn."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from distrax_like._misc import Numeric, promote
+from distrax_like._module import parameter
+from distrax_like.kernels._kernel import Kernel, Values
+from distrax_like.supports import positive
+
+# Up to this many features a sum of squared differences is as fast as a matrix product, and exact.
+_FEW = 16
+
+
+def squared_distances(x1: Float[Array, "n d"], x2: Float[Array, "m d"] | None) -> Float[Array, "n m"]:
+    """|x - y|^2 for all pairs of two sets of vectors, or of one set with itself.
+
+    By differences for few features; by |x|^2 + |y|^2 - 2 x.y around the mean of the first set for many, where cancellation
+    is small against the spread of the points. The diagonal of a set with itself is exactly zero.
+    """
+    y = x1 if x2 is None else x2
+    if x1.shape[-1] <= _FEW:
+        return jnp.sum((x1[:, None, :] - y[None, :, :]) ** 2, axis=-1)
+    centre = jax.lax.stop_gradient(jnp.mean(x1, axis=0))
+    x1, y = x1 - centre, y - centre
+    squares = jnp.sum(x1**2, axis=-1)[:, None] + jnp.sum(y**2, axis=-1)[None, :] - 2 * (x1 @ y.T)
+    if x2 is None:
+        squares = jnp.where(jnp.eye(len(x1), dtype=bool), 0, squares)
+    return jnp.maximum(squares, 0)
+
+
+class Stationary(Kernel):
+    """Base of kernels amplitude^2 f(|x - y|^2 / length_scale^2) with f(0) = 1; a subclass writes `_shape`, that is f.
+
+    **Arguments:** `amplitude`: positive (1 where not given); `length_scale`: positive (1 where not given), or
+    `inverse_length_scale`; `feature_ndims`: dimensions of a point. Length scales by feature: `FeatureScaled`.
+
+    **Raises:** `ValueError` where both length scales are given.
+    """
+
+    amplitude: Float[Array, "*#batch"] | None = parameter(positive)
+    length_scale: Float[Array, "*#batch"] | None = parameter(positive)
+    feature_ndims: int = eqx.field(static=True, default=1)
+
+    def __init__(
+        self,
+        amplitude: Numeric | None = None,
+        length_scale: Numeric | None = None,
+        inverse_length_scale: Numeric | None = None,
+        feature_ndims: int = 1,
+    ):
+        if inverse_length_scale is not None:
+            if length_scale is not None:
+                raise ValueError(f"{type(self).__name__} takes one of length_scale and inverse_length_scale, got both")
+            length_scale = 1 / promote(inverse_length_scale)
+        self.amplitude, self.length_scale = promote(amplitude, length_scale)
+        self.feature_ndims = feature_ndims
+
+    def _shape(self, square: Values) -> Values:
+        """The correlation as a function of the squared distance in length scales."""
+        raise NotImplementedError
+
+    def _scaled(self, x: Values) -> Values:
+        x = jnp.reshape(x, (*x.shape[: x.ndim - self.feature_ndims], -1))
+        return x if self.length_scale is None else x / self.length_scale
+
+    def _covariance(self, square: Values) -> Values:
+        correlation = self._shape(square)
+        return correlation if self.amplitude is None else self.amplitude**2 * correlation
+
+    def _apply(self, x1: Values, x2: Values) -> Values:
+        return self._covariance(jnp.sum((self._scaled(x1) - self._scaled(x2)) ** 2))
+
+    def _matrix(self, x1: Values, x2: Values | None) -> Values:
+        return self._covariance(squared_distances(self._scaled(x1), None if x2 is None else self._scaled(x2)))
+
+    def _diag(self, x: Values) -> Values:
+        return self._covariance(jnp.zeros(x.shape[:1], x.dtype))
+
+
+class ExponentiatedQuadratic(Stationary):
+    """k(x, y) = amplitude^2 exp(-r^2 / 2) with r = |x - y| / length_scale."""
+
+    def _shape(self, square: Values) -> Values:
+        return jnp.exp(-0.5 * square)
+
+
+# The Matérn correlations as functions of q = s^2, with derivatives in q by hand: the chain rule through the square root
+# divides zero by zero at equal points, though all but the first have a derivative there.
+
+
+@jax.custom_jvp
+def _matern0(q: Values) -> Values:
+    return jnp.exp(-jnp.sqrt(q))
+
+
+@_matern0.defjvp
+def _(primals, tangents):
+    (q,), (tangent,) = primals, tangents
+    positive_q = jnp.where(q > 0, q, 1)
+    # At equal points the distance has no derivative; zero, the middle of the two slopes, is the useful one.
+    slope = jnp.where(q > 0, -_matern0(q) / (2 * jnp.sqrt(positive_q)), 0)
+    return _matern0(q), slope * tangent
+
+
+@jax.custom_jvp
+def _matern1(q: Values) -> Values:
+    s = jnp.sqrt(q)
+    return (1 + s) * jnp.exp(-s)
+
+
+@_matern1.defjvp
+def _(primals, tangents):
+    (q,), (tangent,) = primals, tangents
+    return _matern1(q), -_matern0(q) / 2 * tangent
+
+
+@jax.custom_jvp
+def _matern2(q: Values) -> Values:
+    s = jnp.sqrt(q)
+    return (1 + s + q / 3) * jnp.exp(-s)
+
+
+@_matern2.defjvp
+def _(primals, tangents):
+    (q,), (tangent,) = primals, tangents
+    return _matern2(q), -_matern1(q) / 6 * tangent
+
+
+class MaternOneHalf(Stationary):
+    """k(x, y) = amplitude^2 exp(-r) with r = |x - y| / length_scale: the Ornstein-Uhlenbeck process."""
+
+    def _shape(self, square: Values) -> Values:
+        return _matern0(square)
+
+
+class MaternThreeHalves(Stationary):
+    """k(x, y) = amplitude^2 (1 + s) exp(-s) with s = sqrt(3) |x - y| / length_scale."""
+
+    def _shape(self, square: Values) -> Values:
+        return _matern1(3 * square)
+
+
+class MaternFiveHalves(Stationary):
+    """k(x, y) = amplitude^2 (1 + s + s^2 / 3) exp(-s) with s = sqrt(5) |x - y| / length_scale."""
+
+    def _shape(self, square: Values) -> Values:
+        return _matern2(5 * square)
