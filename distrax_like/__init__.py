@@ -20,6 +20,7 @@ from distrax_like import (
     special as special,
     supports as supports,
 )
+from distrax_like._misc import Numeric as Numeric, promote as promote
 from distrax_like._module import data as data, parameter as parameter, part as part
 from distrax_like.bijectors import (
     constrain as constrain,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Numeric",
     "bijectors",
     "constrain",
     "data",
@@ -42,6 +44,7 @@ __all__ = [
     "kernels",
     "parameter",
     "part",
+    "promote",
     "special",
     "supports",
     "trainable",

@@ -62,19 +62,19 @@ class Stationary(Kernel):
         """The correlation as a function of the squared distance in length scales."""
         raise NotImplementedError
 
-    def _scaled(self, x: Values) -> Values:
-        x = jnp.reshape(x, (*x.shape[: x.ndim - self.feature_ndims], -1))
-        return x if self.length_scale is None else x / self.length_scale
+    def _flat(self, x: Values) -> Values:
+        return jnp.reshape(x, (*x.shape[: x.ndim - self.feature_ndims], -1))
 
     def _covariance(self, square: Values) -> Values:
-        correlation = self._shape(square)
+        # Scaled after the differences are taken: dividing the points first would round them.
+        correlation = self._shape(square if self.length_scale is None else square / self.length_scale**2)
         return correlation if self.amplitude is None else self.amplitude**2 * correlation
 
     def _apply(self, x1: Values, x2: Values) -> Values:
-        return self._covariance(jnp.sum((self._scaled(x1) - self._scaled(x2)) ** 2))
+        return self._covariance(jnp.sum((self._flat(x1) - self._flat(x2)) ** 2))
 
     def _matrix(self, x1: Values, x2: Values | None) -> Values:
-        return self._covariance(squared_distances(self._scaled(x1), None if x2 is None else self._scaled(x2)))
+        return self._covariance(squared_distances(self._flat(x1), None if x2 is None else self._flat(x2)))
 
     def _diag(self, x: Values) -> Values:
         return self._covariance(jnp.zeros(x.shape[:1], x.dtype))

@@ -160,8 +160,8 @@ class Sigmoid(_Increasing):
         width = self.high - self.low
         # From the nearer end, so that points close to either are not lost to cancellation.
         y = jnp.where(x < 0, self.low + width * jax.nn.sigmoid(x), self.high - width * jax.nn.sigmoid(-x))
-        inside = (jnp.nextafter(self.low, self.high), jnp.nextafter(self.high, self.low))
-        return _keep_open(y, *inside), log_det + jnp.log(width)
+        low, high = jax.lax.stop_gradient((self.low, self.high))
+        return _keep_open(y, jnp.nextafter(low, high), jnp.nextafter(high, low)), log_det + jnp.log(width)
 
     def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
         if self.low is None or self.high is None:

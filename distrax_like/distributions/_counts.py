@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like._misc import Numeric, Shape, promote
 from distrax_like._module import data, parameter
+from distrax_like.distributions._beta import log_beta
 from distrax_like.distributions._categorical import Bernoulli, log_probs, one_of, probs_to_logits
 from distrax_like.distributions._distribution import Distribution, Values
 from distrax_like.distributions._kl import kl_divergence, register_kl
@@ -114,7 +115,7 @@ class Binomial(Distribution):
 
     def _log_prob(self, value: Values) -> Values:
         rest = self.total_count - value
-        ways = -jsp.betaln(value + 1, rest + 1) - jnp.log1p(self.total_count)
+        ways = -log_beta(value + 1, rest + 1) - jnp.log1p(self.total_count)
         heads, tails = jax.nn.log_sigmoid(self.logits), jax.nn.log_sigmoid(-self.logits)
         return ways + _times(value, heads) + _times(rest, tails)
 

@@ -141,8 +141,6 @@ class Distribution(Module):
         support = self.support
         # The formula only ever sees points of the support: else its gradient at a masked point could be NaN.
         inside = support.contains(value)
-        # Where the ends of the support differ over the batch, one value has an interior point for each.
-        value = jnp.broadcast_to(value, inside.shape + value.shape[value.ndim - support.event_ndims :])
         expand = inside[(..., *(None,) * support.event_ndims)]
         result = self._log_prob(jnp.where(expand, value, support.interior(value)), **kwargs)
         nan = jnp.any(jnp.isnan(value), axis=tuple(range(-support.event_ndims, 0)))
@@ -227,7 +225,7 @@ class Distribution(Module):
         return jnp.broadcast_to(x, self.batch_shape + self.event_shape)
 
     def _cast(self, value: Numeric, method: str) -> Values:
-        """A value in the dtype of densities, checked against the event shape."""
+        """A value in the dtype of densities, checked against the event shape and expanded to the batch."""
         value = promote(value, jnp.zeros((), self._float_dtype()))[0]
         event = self.event_shape
         trailing = value.shape[value.ndim - len(event) :] if value.ndim >= len(event) else None
@@ -237,11 +235,12 @@ class Distribution(Module):
             )
         lead = value.shape[: value.ndim - len(event)]
         try:
-            jnp.broadcast_shapes(lead, self.batch_shape)
+            lead = jnp.broadcast_shapes(lead, self.batch_shape)
         except ValueError:
             raise ValueError(
                 f"{type(self).__name__}.{method}: a value of shape {value.shape} does not broadcast with the batch "
                 f"shape {self.batch_shape} and event shape {event}"
             ) from None
-        return value
+        # Hooks and supports whose ends differ over the batch then see one value for each element of it.
+        return jnp.broadcast_to(value, lead + event)
 

@@ -139,6 +139,8 @@ class MixtureSameFamily(Distribution):
         return self._average(spread, self._event_ndims())
 
     def _covariance(self) -> Values:
+        if self._event_ndims() != 1:
+            self._lacks("covariance")
         deviations = self._deviations()
         outer = deviations[..., :, None] * deviations[..., None, :]
         return self._average(self.components_distribution.covariance() + outer, 2)

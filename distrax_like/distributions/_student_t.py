@@ -54,9 +54,9 @@ def _log_density(z: Values, df: Values) -> Values:
 
 @jax.custom_jvp
 def _cdf(z: Values, df: Values) -> Values:
-    """The distribution function, by the incomplete beta function of the smaller argument on either side."""
+    """The distribution function: from the centre where that is near, else as a tail."""
     square = z**2 / df
-    near = square < 1
+    near = jnp.abs(z) < 1
     x = jnp.where(near, square, 1) / (1 + square)
     tail = jsp.betainc(jnp.where(near, 0.5, df / 2), jnp.where(near, df / 2, 0.5), x) / 2
     return jnp.where(near, 0.5 + jnp.sign(z) * tail, jnp.where(z < 0, tail, 1 - tail))
