@@ -1,7 +1,8 @@
 """Dtypes, random keys and user callables: the small rules that every room of the library follows."""
 
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import equinox as eqx
 import jax
@@ -20,6 +21,16 @@ def default_float() -> Any:
     return jnp.result_type(float)
 
 
+@overload
+def promote(x: Numeric, /) -> Array: ...
+@overload
+def promote(x: Numeric | None, /) -> Any: ...
+@overload
+def promote(x: Numeric, y: Numeric, /) -> tuple[Array, Array]: ...
+@overload
+def promote(x: Numeric, y: Numeric, z: Numeric, /) -> tuple[Array, Array, Array]: ...
+@overload
+def promote(*args: Numeric | None) -> Any: ...
 def promote(*args: Numeric | None) -> Any:
     """Arrays of one strong floating dtype, for `self.a, self.b = promote(a, b)`.
 
@@ -46,6 +57,16 @@ def promote(*args: Numeric | None) -> Any:
         dtype = default_float()
     out = tuple(x if x is None else _strong(x, dtype) for x in known)
     return out[0] if len(out) == 1 else out
+
+
+def cast(x: Numeric, dtype: Any) -> Array:
+    """`x` as an array of a floating `dtype`, or of a wider one where that is its own. **Raises:** see `promote`."""
+    if isinstance(x, bool | int | float):
+        return jnp.asarray(x, dtype)
+    x = jnp.asarray(x)
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        raise TypeError(f"expected real numbers, got dtype {x.dtype}")
+    return _strong(x, jnp.result_type(x.dtype, dtype))
 
 
 def _strong(x: Array, dtype: Any) -> Array:
@@ -94,12 +115,9 @@ def as_callable(fn: Any, who: str) -> Any:
     return fn if isinstance(fn, eqx.Module | jtu.Partial) else _Static(fn)
 
 
-def as_shape(shape: int | Sequence[int] | Any) -> Shape:
+def as_shape(shape: int | Sequence[int]) -> Shape:
     """A sample shape given as an int or a sequence of ints, as a tuple of ints."""
-    try:
-        return (int(shape),)
-    except TypeError:
-        return tuple(int(n) for n in shape)
+    return tuple(operator.index(n) for n in shape) if isinstance(shape, Sequence) else (operator.index(shape),)
 
 
 def sum_trailing(x: Float[Array, "..."], ndims: int) -> Float[Array, "..."]:

@@ -88,7 +88,7 @@ def _specs(cls: type) -> tuple[_Spec, ...]:
             if callable(role.batch):
                 specs.append(_Spec(field.name, role, None, ()))
             else:
-                annotation = Shaped[jax.ShapeDtypeStruct, role.batch]
+                annotation: Any = Shaped[jax.ShapeDtypeStruct, role.batch]
                 specs.append(_Spec(field.name, role, annotation, tuple(role.batch.split()[1:])))
         elif role is not None:
             options = [field.type, *get_args(field.type)]
@@ -139,10 +139,19 @@ class Module(eqx.Module):
             changes[spec.name] = value._map_batch(fn, ndims) if isinstance(spec.role, _Part) else fn(value, ndims)
         return copy_with(self, **changes)
 
+    def _batch_leaves(self) -> list[tuple[Array, int]]:
+        """The arrays that have batch dimensions, each with the number of dimensions behind them."""
+        leaves: list[tuple[Array, int]] = []
+
+        def note(x: Array, ndims: int) -> Array:
+            leaves.append((x, ndims))
+            return x
+
+        self._map_batch(note)
+        return leaves
+
     def _batch_shape(self) -> Shape:
-        shapes: list[Shape] = []
-        self._map_batch(lambda x, ndims: shapes.append(jnp.shape(x)[: max(jnp.ndim(x) - ndims, 0)]) or x)
-        return jnp.broadcast_shapes(*shapes)
+        return jnp.broadcast_shapes(*(x.shape[: max(x.ndim - ndims, 0)] for x, ndims in self._batch_leaves()))
 
     @property
     def batch_shape(self) -> Shape:

@@ -156,6 +156,8 @@ class Interval(Support):
 class OpenInterval(Interval):
     """low < x < high; an end may be infinite."""
 
+    __init__ = Interval.__init__
+
     def contains(self, x: Values) -> Bool[Array, "..."]:
         return (x > self.low) & (x < self.high)
 

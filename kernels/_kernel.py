@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import equinox as eqx
 import jax
@@ -15,6 +15,11 @@ from distrax_like.supports import nonnegative, positive
 
 Values = Float[Array, "..."]
 
+_BATCHED: Any = object()
+
+#: What a kernel adds to and multiplies with.
+Operand: TypeAlias = "Kernel | float | Array"
+
 
 class Kernel(Module):
     """A positive semidefinite function of two points: the covariance of a process at these points.
@@ -26,6 +31,7 @@ class Kernel(Module):
     nonnegative numbers, and have integer powers.
     """
 
+    # A field of the subclasses that have a choice.
     feature_ndims: ClassVar[int] = 1
 
     # What a kernel is made of, for one pair or set of points and parameters without batch dimensions.
@@ -71,9 +77,9 @@ class Kernel(Module):
         **Returns:** shape `batch + (n, m)`.
         """
         core = 1 + self.feature_ndims
-        x1, x2 = promote(x1, x2)
         if x2 is None:
-            return self._lift(lambda kernel, x: kernel._matrix(x, None), (x1, core))
+            return self._lift(lambda kernel, x: kernel._matrix(x, None), (promote(x1), core))
+        x1, x2 = promote(x1, x2)
         return self._lift(type(self)._matrix, (x1, core), (x2, core))
 
     def tensor(self, x1: Numeric, x2: Numeric, x1_example_ndims: int, x2_example_ndims: int) -> Values:
@@ -124,8 +130,9 @@ class Kernel(Module):
         kernel, axes = self, jax.tree.map(lambda _: None, self)
         if self.batch_shape:
             kernel = self.broadcast_to(shape)._map_batch(lambda x, n: jnp.reshape(x, (size, *x.shape[x.ndim - n :])))
-            marked = kernel._map_batch(lambda x, n: 0)
-            axes = jax.tree.map(lambda x: 0 if isinstance(x, int) else None, marked)
+            # Zero for what is batched, None for the rest; the placeholder tells them apart.
+            marked = kernel._map_batch(lambda x, n: _BATCHED)
+            axes = jax.tree.map(lambda x: 0 if x is _BATCHED else None, marked)
         flat = [
             jnp.reshape(jnp.broadcast_to(x, shape + x.shape[x.ndim - core :]), (size, *x.shape[x.ndim - core :]))
             if x.ndim > core
@@ -138,17 +145,17 @@ class Kernel(Module):
 
     # Algebra.
 
-    def __add__(self, other: Any) -> "Kernel":
+    def __add__(self, other: Operand) -> "Kernel":
         return Sum([self, _as_kernel(other, self)])
 
-    def __radd__(self, other: Any) -> "Kernel":
+    def __radd__(self, other: Operand) -> "Kernel":
         # `sum` of a list of kernels starts from the number zero.
         return self if isinstance(other, int) and other == 0 else Sum([_as_kernel(other, self), self])
 
-    def __mul__(self, other: Any) -> "Kernel":
+    def __mul__(self, other: Operand) -> "Kernel":
         return Product([self, _as_kernel(other, self)])
 
-    def __rmul__(self, other: Any) -> "Kernel":
+    def __rmul__(self, other: Operand) -> "Kernel":
         return Product([_as_kernel(other, self), self])
 
     def __pow__(self, exponent: int) -> "Kernel":
@@ -173,7 +180,7 @@ class Constant(Kernel):
     """
 
     constant: Float[Array, "*#batch"] = parameter(nonnegative)
-    feature_ndims: int = eqx.field(static=True, default=1)
+    feature_ndims: int = eqx.field(static=True, default=1)  # type: ignore[misc]
 
     def __init__(self, constant: Numeric, feature_ndims: int = 1):
         self.constant = promote(constant)
@@ -224,12 +231,16 @@ class _Combination(Kernel):
 class Sum(_Combination):
     """The sum of kernels, `k1 + k2`."""
 
+    __init__ = _Combination.__init__
+
     def _combine(self, values: list[Values]) -> Values:
         return sum(values[1:], start=values[0])
 
 
 class Product(_Combination):
     """The product of kernels, `k1 * k2`."""
+
+    __init__ = _Combination.__init__
 
     def _combine(self, values: list[Values]) -> Values:
         return math.prod(values[1:], start=values[0])
@@ -238,8 +249,8 @@ class Product(_Combination):
 class Power(Kernel):
     """A positive integer power of a kernel, `k ** n`."""
 
-    kernel: Kernel = part()
     exponent: int = eqx.field(static=True)
+    kernel: Kernel = part()
 
     def __init__(self, kernel: Kernel, exponent: int):
         if not isinstance(exponent, int) or exponent < 1:

@@ -42,7 +42,7 @@ class Stationary(Kernel):
 
     amplitude: Float[Array, "*#batch"] | None = parameter(positive)
     length_scale: Float[Array, "*#batch"] | None = parameter(positive)
-    feature_ndims: int = eqx.field(static=True, default=1)
+    feature_ndims: int = eqx.field(static=True, default=1)  # type: ignore[misc]
 
     def __init__(
         self,
@@ -82,6 +82,8 @@ class Stationary(Kernel):
 
 class ExponentiatedQuadratic(Stationary):
     """k(x, y) = amplitude^2 exp(-r^2 / 2) with r = |x - y| / length_scale."""
+
+    __init__ = Stationary.__init__
 
     def _shape(self, square: Values) -> Values:
         return jnp.exp(-0.5 * square)
@@ -132,6 +134,8 @@ def _(primals, tangents):
 class MaternOneHalf(Stationary):
     """k(x, y) = amplitude^2 exp(-r) with r = |x - y| / length_scale: the Ornstein-Uhlenbeck process."""
 
+    __init__ = Stationary.__init__
+
     def _shape(self, square: Values) -> Values:
         return _matern0(square)
 
@@ -139,12 +143,16 @@ class MaternOneHalf(Stationary):
 class MaternThreeHalves(Stationary):
     """k(x, y) = amplitude^2 (1 + s) exp(-s) with s = sqrt(3) |x - y| / length_scale."""
 
+    __init__ = Stationary.__init__
+
     def _shape(self, square: Values) -> Values:
         return _matern1(3 * square)
 
 
 class MaternFiveHalves(Stationary):
     """k(x, y) = amplitude^2 (1 + s + s^2 / 3) exp(-s) with s = sqrt(5) |x - y| / length_scale."""
+
+    __init__ = Stationary.__init__
 
     def _shape(self, square: Values) -> Values:
         return _matern2(5 * square)

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+from jax.core import Tracer
 
 from distrax_like import supports
 from distrax_like._module import Module, _Data, _Parameter, _specs, copy_with, resolve_support
@@ -177,9 +178,9 @@ def validate(tree: T) -> T:
                 support = resolve_support(spec, module)
                 bad = ~jnp.all(support.contains(value))
                 message = f"{type(module).__name__}: {spec.name} lies outside its support, {type(support).__name__}"
-                if not isinstance(bad, jax.core.Tracer) and bad:
+                if not isinstance(bad, Tracer) and bad:
                     raise ValueError(f"{message}: {value}")
-                value = eqx.error_if(value, bad, message) if isinstance(bad, jax.core.Tracer) else value
+                value = eqx.error_if(value, bad, message) if isinstance(bad, Tracer) else value
             elif not isinstance(spec.role, _Data):
                 value = _inside(check, value)
             changes[spec.name] = value

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
-from distrax_like._misc import Numeric, Shape, as_key, as_shape, promote
+from distrax_like._misc import Numeric, Shape, as_key, as_shape, cast, default_float
 from distrax_like._module import Module
 from distrax_like.bijectors import Bijector
 from distrax_like.supports import Support
@@ -107,9 +107,8 @@ class Distribution(Module):
 
     def _float_dtype(self) -> Any:
         """The dtype of parameters and densities."""
-        arrays: list[Any] = []
-        self._map_batch(lambda x, _: arrays.append(x) or x)
-        return promote(jnp.zeros((), jnp.result_type(*arrays))).dtype if arrays else promote(0.0).dtype
+        dtypes = [x.dtype for x, _ in self._batch_leaves() if jnp.issubdtype(x.dtype, jnp.floating)]
+        return jnp.result_type(*dtypes) if dtypes else default_float()
 
     def sample(self, sample_shape: int | Sequence[int] = (), *, seed: PRNGKeyArray | Any = None) -> Values:
         """Random draws.
@@ -169,7 +168,7 @@ class Distribution(Module):
 
     def quantile(self, value: Numeric) -> Values:
         """The smallest x with P(X <= x) >= value; NaN for a value outside [0, 1]."""
-        p = promote(value, jnp.zeros((), self._float_dtype()))[0]
+        p = cast(value, self._float_dtype())
         inside = (p >= 0) & (p <= 1)
         return jnp.where(inside, self._quantile(jnp.where(inside, p, 0.5)), jnp.nan)
 
@@ -226,7 +225,7 @@ class Distribution(Module):
 
     def _cast(self, value: Numeric, method: str) -> Values:
         """A value in the dtype of densities, checked against the event shape and expanded to the batch."""
-        value = promote(value, jnp.zeros((), self._float_dtype()))[0]
+        value = cast(value, self._float_dtype())
         event = self.event_shape
         trailing = value.shape[value.ndim - len(event) :] if value.ndim >= len(event) else None
         if trailing != event:

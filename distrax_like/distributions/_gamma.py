@@ -94,8 +94,9 @@ class Gamma(Distribution):
         return nonnegative
 
     def _log_prob(self, value: Values) -> Values:
-        z = self.rate * value
-        return xlogy(self.concentration - 1, z) - z + jnp.log(self.rate) - jsp.gammaln(self.concentration)
+        # Not the logarithm of rate * value, whose gradient in the rate would be 0 * inf at zero.
+        a, log_rate = self.concentration, jnp.log(self.rate)
+        return xlogy(a - 1, value) - self.rate * value + a * log_rate - jsp.gammaln(a)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
         # Of small concentrations most draws underflow; the smallest normal number keeps their density finite.

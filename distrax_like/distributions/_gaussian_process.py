@@ -89,9 +89,9 @@ class GaussianProcess(_Process):
       variance. Where a factorisation fails it grows until it does not.
     """
 
+    mean_fn: Any
     kernel: Kernel = part()
     index_points: Float[Array, "*#batch n d"] = data()
-    mean_fn: Any
     observation_noise_variance: Float[Array, "*#batch"] = parameter(nonnegative)
     jitter: Float[Array, ""] | None = data()
 
@@ -154,13 +154,13 @@ class GaussianProcessRegressionModel(_Process):
     - `mean_fn`, `jitter`: see `GaussianProcess`.
     """
 
+    mean_fn: Any
     kernel: Kernel = part()
     index_points: Float[Array, "*#batch n d"] = data()
     observation_index_points: Float[Array, "*#batch m d"] = data()
     observations: Float[Array, "*#batch m"] = data()
     observation_noise_variance: Float[Array, "*#batch"] = parameter(nonnegative)
     predictive_noise_variance: Float[Array, "*#batch"] | None = parameter(nonnegative)
-    mean_fn: Any
     jitter: Float[Array, ""] | None = data()
 
     def __init__(
@@ -179,10 +179,10 @@ class GaussianProcessRegressionModel(_Process):
         self.index_points, self.observation_index_points, self.observations = arrays
         dtype = self.observations.dtype
 
-        def like(x: Numeric | None) -> Array | None:
+        def like(x: Numeric | None) -> Any:
             return None if x is None else promote(x).astype(dtype)
 
-        self.observation_noise_variance = like(observation_noise_variance)  # type: ignore[assignment]
+        self.observation_noise_variance = like(observation_noise_variance)
         self.predictive_noise_variance = like(predictive_noise_variance)
         self.mean_fn = None if mean_fn is None else as_callable(mean_fn, f"{type(self).__name__}: mean_fn")
         self.jitter = like(jitter)

@@ -34,10 +34,10 @@ class HiddenMarkovModel(Distribution):
     **Raises:** `ValueError` where the numbers of states or steps disagree.
     """
 
+    num_steps: int = eqx.field(static=True)
     initial_distribution: Categorical = part()
     transition_distribution: Categorical = part(lambda self: 1 + self.time_varying_transition_distribution)
     observation_distribution: Distribution = part(lambda self: 1 + self.time_varying_observation_distribution)
-    num_steps: int = eqx.field(static=True)
     time_varying_transition_distribution: bool = eqx.field(static=True, default=False)
     time_varying_observation_distribution: bool = eqx.field(static=True, default=False)
     mask: Bool[Array, "*#batch t"] | None = data(default=None)
@@ -113,7 +113,7 @@ class HiddenMarkovModel(Distribution):
     def _known(self, mask: Any) -> Any:
         return self.mask if mask is None else jnp.asarray(mask, bool)
 
-    def _clean(self, value: Values, mask: Any = None) -> Values:
+    def _clean(self, value: Values, mask: Any = None, **kwargs: Any) -> Values:
         # A missing value may be anything, NaN included: what stands in for it must have a density.
         mask = self._known(mask)
         if mask is None:

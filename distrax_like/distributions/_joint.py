@@ -248,7 +248,8 @@ def _fit(who: str, values: dict[str, Array], sites: Mapping[str, _Site]) -> tupl
             raise ValueError(f"{who}: the value of site {name!r} must end in its shape {shape}, got shape {x.shape}")
         leads[name] = x.shape[: x.ndim - len(shape)]
     try:
-        return values, jnp.broadcast_shapes(*leads.values())
+        lead: Any = jnp.broadcast_shapes(*leads.values())
+        return values, lead
     except ValueError:
         listing = ", ".join(f"{lead} of {name!r}" for name, lead in leads.items() if lead)
         raise ValueError(f"{who}: the sample shapes of the sites do not broadcast: {listing}") from None
@@ -311,18 +312,19 @@ class JointDistributionCoroutine(JointDistribution):
         self.model = as_callable(model, f"{type(self).__name__}: model")
 
     def _walk(self) -> Walk:
-        generator = self.model()
+        generator: Any = self.model()
         if not inspect.isgenerator(generator):
             raise TypeError(f"{type(self).__name__}: the model must be a generator function, with `yield` in it")
-        position, value = 0, None
+        position = 0
+        value: Any = None
         while True:
             try:
-                item = generator.send(value)
+                item: Any = generator.send(value)
             except StopIteration:
                 return
             named = isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
-            name, distribution = item if named else (f"var{position}", item)
-            value = yield name, distribution
+            pair: Any = item if named else (f"var{position}", item)
+            value = yield pair
             position += 1
 
     def _pack(self, values: Mapping[str, Any]) -> Any:

@@ -1,5 +1,7 @@
 """Multivariate normal distributions by the form of their scale."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
@@ -119,12 +121,12 @@ class MultivariateNormalTriL(Distribution):
         return jnp.sum(0.5 + _HALF_LOG_2PI + self._log_diagonal(), axis=-1)
 
 
-def _filled(who: str, loc: Numeric | None, scale: Numeric | None) -> tuple[Array, Array]:
+def _filled(who: str, loc: Numeric | None, scale: Numeric | None) -> tuple[Array, ...]:
     """loc and a scale of the same kind, zeros and ones where one of them is not given."""
     if loc is None and scale is None:
         raise ValueError(f"{who} takes at least one of loc and scale_diag")
-    loc, scale = promote(loc, scale)
-    return jnp.zeros_like(scale) if loc is None else loc, jnp.ones_like(loc) if scale is None else scale
+    arrays: Any = promote(loc, scale)
+    return tuple(jnp.full_like(arrays[1 - i], i) if arrays[i] is None else arrays[i] for i in (0, 1))
 
 
 def solve_lower(factor: Float[Array, "... d d"], x: Float[Array, "... d"]) -> Float[Array, "... d"]:

@@ -23,8 +23,8 @@ class Independent(Distribution):
     **Raises:** `ValueError` where the distribution has fewer.
     """
 
-    distribution: Distribution = part(lambda self: self.reinterpreted_batch_ndims)
     reinterpreted_batch_ndims: int = eqx.field(static=True)
+    distribution: Distribution = part(lambda self: self.reinterpreted_batch_ndims)
 
     def __init__(self, distribution: Distribution, reinterpreted_batch_ndims: int | None = None):
         ndims = len(distribution.batch_shape)
@@ -98,8 +98,8 @@ class Sample(Distribution):
     **Arguments:** `distribution`; `sample_shape`: an int or a shape.
     """
 
-    distribution: Distribution = part()
     sample_shape: Shape = eqx.field(static=True)
+    distribution: Distribution = part()
 
     def __init__(self, distribution: Distribution, sample_shape: int | Sequence[int] = ()):
         self.distribution = distribution
