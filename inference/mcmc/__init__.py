@@ -1,0 +1,33 @@
+"""Markov chain Monte Carlo."""
+
+from distrax_like.inference.mcmc._adaptation import (
+    DualAveragingState as DualAveragingState,
+    DualAveragingStepSizeAdaptation as DualAveragingStepSizeAdaptation,
+)
+from distrax_like.inference.mcmc._hmc import HamiltonianMonteCarlo as HamiltonianMonteCarlo
+from distrax_like.inference.mcmc._kernel import (
+    HamiltonianInfo as HamiltonianInfo,
+    HamiltonianState as HamiltonianState,
+    TransitionKernel as TransitionKernel,
+)
+from distrax_like.inference.mcmc._nuts import NoUTurnSampler as NoUTurnSampler
+from distrax_like.inference.mcmc._sample_chain import (
+    CheckpointableStatesAndTrace as CheckpointableStatesAndTrace,
+    KernelResults as KernelResults,
+    StatesAndTrace as StatesAndTrace,
+    sample_chain as sample_chain,
+)
+
+__all__ = [
+    "CheckpointableStatesAndTrace",
+    "DualAveragingState",
+    "DualAveragingStepSizeAdaptation",
+    "HamiltonianInfo",
+    "HamiltonianMonteCarlo",
+    "HamiltonianState",
+    "KernelResults",
+    "NoUTurnSampler",
+    "StatesAndTrace",
+    "TransitionKernel",
+    "sample_chain",
+]

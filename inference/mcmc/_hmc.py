@@ -1,0 +1,76 @@
+"""Hamiltonian Monte Carlo with trajectories of a fixed length."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from equinox import field
+from jaxtyping import Array, Float, PyTree
+
+from distrax_like._misc import as_callable, as_key
+from distrax_like.inference.mcmc._kernel import (
+    HamiltonianInfo,
+    HamiltonianKernel,
+    HamiltonianState,
+    as_step_size,
+    draw_momentum,
+    energy_drop,
+    hamiltonian,
+    leapfrog,
+)
+
+# An energy error that only an unstable integrator makes; the bound that Stan and NoUTurnSampler use.
+_MAX_ENERGY_DIFF = 1000.0
+
+
+class HamiltonianMonteCarlo(HamiltonianKernel):
+    """Hamiltonian Monte Carlo: `num_leapfrog_steps` of velocity Verlet from a fresh momentum, then accept or reject.
+
+    **Arguments:**
+
+    - `target_log_prob_fn`: the log density up to a constant.
+    - `step_size`: a positive number, or a list, tuple or dict with one for each part of the state, each to broadcast
+      against its part. A step size for each coordinate is the same as one step size in rescaled coordinates.
+    - `num_leapfrog_steps`: how many gradients a transition takes.
+    """
+
+    target_log_prob_fn: Callable[..., Any]
+    step_size: PyTree[Float[Array, "..."]]
+    num_leapfrog_steps: int = field(static=True)
+
+    def __init__(self, target_log_prob_fn: Callable[..., Any], step_size: Any, num_leapfrog_steps: int):
+        if num_leapfrog_steps < 1:
+            raise ValueError(f"HamiltonianMonteCarlo: num_leapfrog_steps must be at least 1, got {num_leapfrog_steps}")
+        self.target_log_prob_fn = as_callable(target_log_prob_fn, "HamiltonianMonteCarlo: target_log_prob_fn")
+        self.step_size = as_step_size(step_size)
+        self.num_leapfrog_steps = num_leapfrog_steps
+
+    def step(self, state: HamiltonianState, *, seed: Any) -> tuple[HamiltonianState, HamiltonianInfo]:
+        momentum_key, accept_key = jax.random.split(as_key(seed, "HamiltonianMonteCarlo.step"))
+        flat = self._flat(state)
+        x0, value0, grad0 = flat.position, flat.target_log_prob, flat.grad
+        p0 = draw_momentum(momentum_key, x0)
+
+        def body(_: Any, carry: Any) -> Any:
+            x, p, _, grad = carry
+            return leapfrog(flat.value_and_grad, flat.step_size, x, p, grad)
+
+        x, p, value, grad = jax.lax.fori_loop(0, self.num_leapfrog_steps, body, (x0, p0, value0, grad0))
+        start, end = hamiltonian(value0, p0), hamiltonian(value, p)
+        log_ratio = energy_drop(start, end)
+        accept = -jax.random.exponential(accept_key, (), x0.dtype) <= log_ratio
+        x, value, grad, energy = (
+            jnp.where(accept, a, b) for a, b in ((x, x0), (value, value0), (grad, grad0), (end, start))
+        )
+        info = HamiltonianInfo(
+            target_log_prob=value,
+            step_size=self._info_step_size(x0),
+            log_accept_ratio=log_ratio,
+            leapfrogs_taken=jnp.asarray(self.num_leapfrog_steps, jnp.int32),
+            is_accepted=accept,
+            reach_max_depth=jnp.asarray(False),
+            has_divergence=log_ratio < -_MAX_ENERGY_DIFF,
+            energy=energy,
+        )
+        return flat.state(x, value, grad), info

@@ -1,0 +1,338 @@
+"""The driver of transition kernels."""
+
+import math
+import operator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Int, PyTree
+
+from distrax_like._misc import as_key
+from distrax_like.inference.mcmc._kernel import TransitionKernel
+from distrax_like.inference.mcmc._target import ChainsTarget, as_position, evaluate, part_name
+
+# Transitions between two looks at the host: enough that the look costs nothing, few enough that an interrupt is heard.
+_CHUNK = 128
+# The key of a kernel's `init`, out of reach of the transitions' numbers.
+_INIT = 2**32 - 1
+
+
+class StatesAndTrace(NamedTuple):
+    """The draws, and what `trace_fn` returned for each."""
+
+    all_states: Any
+    trace: Any
+
+
+class CheckpointableStatesAndTrace(NamedTuple):
+    """The draws, what `trace_fn` returned for each, and where to go on from."""
+
+    all_states: Any
+    trace: Any
+    final_kernel_results: Any
+
+
+class KernelResults(eqx.Module):
+    """Where `sample_chain` stopped: the kernel's state of every chain, and how many transitions each has made."""
+
+    state: Any
+    num_transitions: Int[Array, ""]
+
+
+def _trace_info(_: PyTree, info: Any) -> Any:
+    return info
+
+
+def sample_chain(
+    num_results: Any,
+    current_state: PyTree,
+    previous_kernel_results: Any = None,
+    kernel: Any = None,
+    num_burnin_steps: Any = 0,
+    num_steps_between_results: Any = 0,
+    trace_fn: Callable[[Any, Any], Any] | None = _trace_info,
+    return_final_kernel_results: bool = False,
+    seed: Any = None,
+    progress_bar: bool = False,
+    execution: str | None = None,
+) -> Any:
+    """Runs one Markov chain, or many.
+
+    The shape B of the target at `current_state` tells how many: `()` is one chain; otherwise B must lead the shape of
+    every part of the state. Transition i of chain c draws from `fold_in(fold_in(seed, c), i)`, burn-in and thinned
+    transitions counted and one chain being chain 0, so that a chain does not depend on its neighbours, on how the run
+    is cut, or on `execution`.
+
+    Where nothing is traced the host runs one compiled function again and again: it shows progress and hears an
+    interrupt; a target or kernel of the same structure is not compiled anew. Under a transformation it is a single
+    scan.
+
+    **Arguments:**
+
+    - `num_results`: how many draws to keep.
+    - `current_state`: the start. A tuple, list or namedtuple is splatted into the target, anything else passed whole.
+    - `previous_kernel_results`: the `final_kernel_results` of an earlier call, to continue it (with the same `seed`)
+      as if it had not stopped; `current_state` is then its last state.
+    - `kernel`: a `TransitionKernel`.
+    - `num_burnin_steps`: transitions before the first one that is kept.
+    - `num_steps_between_results`: transitions left out between two that are kept.
+    - `trace_fn`: called with a draw (all chains) and the kernel's info about the transition to it; by default it
+      returns the info. With `None` there is no trace.
+    - `return_final_kernel_results`: whether to return what is needed to go on.
+    - `seed`: a key.
+    - `progress_bar`: show progress on stderr, through tqdm where it is installed. Ignored where the call is traced.
+    - `execution`: "sequential" runs the chains one after the other inside the compiled program, "batched" all at once.
+      `None` takes the first on a CPU, where it is several times faster, and the second elsewhere. A target with
+      parameters of its own for each chain can only be batched.
+
+    **Returns:** `StatesAndTrace`, whose leaves have shape `(num_results, *B, ...)`; `CheckpointableStatesAndTrace`
+    if the final results are asked for; the draws alone if `trace_fn` is `None` and they are not.
+
+    **Raises:** `ValueError` where the state's parts and the target disagree on the chains, or the target or its
+    gradient is not finite at the start (under a transformation this is an `equinox.error_if`); `TypeError` without a
+    kernel or seed.
+    """
+    if not isinstance(kernel, TransitionKernel):
+        raise TypeError(f"sample_chain needs a kernel, a TransitionKernel such as NoUTurnSampler, got {kernel!r}")
+    num_results = _count("num_results", num_results)
+    burnin = _count("num_burnin_steps", num_burnin_steps)
+    between = _count("num_steps_between_results", num_steps_between_results)
+    seed = as_key(seed, "sample_chain")
+    position = as_position(current_state, "sample_chain")
+    chains = _chains_shape(kernel, position)
+    kernel, execution = _choose_execution(kernel, position, chains, execution)
+
+    if previous_kernel_results is None:
+        results = KernelResults(_init(kernel, position, seed, chains, execution), jnp.zeros((), jnp.int32))
+        results = _check_start(results, chains)
+        first = burnin + 1
+    else:
+        if not isinstance(previous_kernel_results, KernelResults):
+            raise TypeError(
+                "sample_chain: previous_kernel_results must be the final_kernel_results of an earlier call, got "
+                f"{type(previous_kernel_results).__name__}"
+            )
+        results = _check_resumed(previous_kernel_results, position)
+        first = burnin + between + 1
+
+    run = _Run(kernel, seed, chains, execution)
+    if _is_traced((results, kernel, seed)):
+        counts = jnp.asarray([first] + [between + 1] * (num_results - 1) if num_results else [burnin], jnp.int32)
+        results, draws = run(results, counts)
+        draws = jtu.tree_map(lambda x: x[:num_results], draws)
+    else:
+        results, draws = _run_from_host(run, results, num_results, burnin, first, between, progress_bar)
+
+    states, infos = draws
+    trace: Any = () if trace_fn is None else jax.vmap(trace_fn)(states, infos)
+    if return_final_kernel_results:
+        return CheckpointableStatesAndTrace(states, trace, results)
+    return states if trace_fn is None else StatesAndTrace(states, trace)
+
+
+class _Run(eqx.Module):
+    """The compiled part: `counts[j]` transitions of every chain lead to result j."""
+
+    kernel: TransitionKernel
+    seed: Any
+    chains: tuple[int, ...] = eqx.field(static=True)
+    execution: str = eqx.field(static=True)
+
+    @eqx.filter_jit
+    def __call__(self, results: KernelResults, counts: Int[Array, " n"]) -> tuple[KernelResults, Any]:
+        def one_chain(state: Any, key: Any) -> Any:
+            like = eqx.filter_eval_shape(lambda s: self.kernel.step(s, seed=key)[1], state)
+            # Counts of 0 pad a chunk, and their rows are dropped: what this info holds is never seen.
+            no_info = jtu.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+
+            def to_next_result(carry: Any, count: Array) -> Any:
+                state, num = carry
+
+                def transition(i: Array, carry: Any) -> Any:
+                    return self.kernel.step(carry[0], seed=jax.random.fold_in(key, num + i))
+
+                state, info = jax.lax.fori_loop(0, count, transition, (state, no_info))
+                return (state, num + count), (state.position, info)
+
+            (state, _), draws = jax.lax.scan(to_next_result, (state, results.num_transitions), counts)
+            return state, draws
+
+        state, draws = _each_chain(one_chain, results.state, self.seed, self.chains, self.execution, axis=1)
+        return KernelResults(state, results.num_transitions + jnp.sum(counts, dtype=jnp.int32)), draws
+
+
+@eqx.filter_jit
+def _init(kernel: TransitionKernel, position: PyTree, seed: Any, chains: tuple[int, ...], execution: str) -> Any:
+    def one_chain(position: PyTree, key: Any) -> Any:
+        return kernel.init(position, seed=jax.random.fold_in(key, _INIT)), ()
+
+    return _each_chain(one_chain, position, seed, chains, execution, axis=0)[0]
+
+
+def _each_chain(
+    fn: Callable[..., Any], tree: Any, seed: Any, chains: tuple[int, ...], execution: str, axis: int
+) -> Any:
+    """`fn(tree of one chain, its key)` for every chain; the second output has the chains' axes at `axis`."""
+    num = math.prod(chains)
+    keys = jax.vmap(lambda c: jax.random.fold_in(seed, c))(jnp.arange(max(num, 1), dtype=jnp.uint32))
+    if not chains:
+        return fn(tree, keys[0])
+    tree = jtu.tree_map(lambda x: x.reshape(num, *x.shape[len(chains) :]), tree)
+    if execution == "batched":
+        first, second = jax.vmap(fn, out_axes=(0, axis))(tree, keys)
+    else:
+        first, second = jax.lax.map(lambda args: fn(*args), (tree, keys))
+        second = jtu.tree_map(lambda x: jnp.moveaxis(x, 0, axis), second)
+    first = jtu.tree_map(lambda x: x.reshape(chains + x.shape[1:]), first)
+    second = jtu.tree_map(lambda x: x.reshape(x.shape[:axis] + chains + x.shape[axis + 1 :]), second)
+    return first, second
+
+
+def _run_from_host(
+    run: _Run, results: KernelResults, num_results: int, burnin: int, first: int, between: int, progress_bar: bool
+) -> Any:
+    rows = min(_CHUNK, max(num_results, 1))
+    # Each call: how many transitions lead to each row, and how many of the rows are results.
+    counts = [first - burnin] + [between + 1] * (num_results - 1)
+    per_call = max(1, min(rows, _CHUNK // (between + 1)))
+    calls = [([min(_CHUNK, burnin - i)], 0) for i in range(0, burnin, _CHUNK)]
+    calls += [(part := counts[i : i + per_call], len(part)) for i in range(0, num_results, per_call)]
+    calls = calls or [([0], 0)]
+    total = sum(sum(counts) for counts, _ in calls)
+    chunks = []
+    with _progress(total, progress_bar) as advance:
+        for counts, kept in calls:
+            results, draws = run(results, jnp.asarray(counts + [0] * (rows - len(counts)), jnp.int32))
+            # Waits, so that an interrupt stops the run here.
+            jax.block_until_ready(results)
+            advance(sum(counts))
+            if kept or not num_results:
+                chunks.append(jtu.tree_map(lambda x: x[:kept], draws))
+    draws = chunks[0] if len(chunks) == 1 else jtu.tree_map(lambda *xs: jnp.concatenate(xs), *chunks)
+    return results, draws
+
+
+@contextmanager
+def _progress(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
+    if not shown:
+        yield lambda _: None
+        return
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        done = 0
+
+        def advance(n: int) -> None:
+            nonlocal done
+            done += n
+            print(f"\rsample_chain: {done}/{total} transitions", end="", file=sys.stderr, flush=True)
+
+        try:
+            yield advance
+        finally:
+            print(file=sys.stderr)
+        return
+    with tqdm(total=total, desc="sample_chain", unit="transition", file=sys.stderr) as bar:
+        yield lambda n: (bar.update(n), None)[1]
+
+
+def _is_traced(tree: Any) -> bool:
+    return any(isinstance(leaf, Tracer) for leaf in jtu.tree_leaves(tree))
+
+
+def _count(name: str, value: Any) -> int:
+    try:
+        n = operator.index(value)
+    except TypeError:
+        raise TypeError(f"sample_chain: {name} must be an integer, got {value!r}") from None
+    if n < 0:
+        raise ValueError(f"sample_chain: {name} must not be negative, got {n}")
+    return n
+
+
+def _chains_shape(kernel: TransitionKernel, position: PyTree) -> tuple[int, ...]:
+    chains = eqx.filter_eval_shape(evaluate, kernel.target_log_prob_fn, position).shape
+    for path, leaf in jtu.tree_leaves_with_path(position):
+        if leaf.shape[: len(chains)] != chains:
+            raise ValueError(
+                f"sample_chain: the target has shape {chains} at current_state, that is {math.prod(chains)} chains, "
+                f"so every state part must start with that shape, but {part_name(path)} has shape {leaf.shape}"
+            )
+    return chains
+
+
+def _choose_execution(
+    kernel: TransitionKernel, position: PyTree, chains: tuple[int, ...], execution: str | None
+) -> tuple[TransitionKernel, str]:
+    if execution not in (None, "sequential", "batched"):
+        raise ValueError(f'sample_chain: execution must be "sequential" or "batched", got {execution!r}')
+    if not chains:
+        return kernel, "sequential"
+    one = jtu.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape[len(chains) :], x.dtype), position)
+    try:
+        separable = eqx.filter_eval_shape(evaluate, kernel.target_log_prob_fn, one).shape == ()
+    except Exception:  # The user's function may fail in any way on a state without its leading axes.
+        separable = False
+    if separable:
+        return kernel, execution or ("sequential" if jax.default_backend() == "cpu" else "batched")
+    if execution == "sequential":
+        raise ValueError(
+            'sample_chain: execution="sequential" needs a target that is a scalar at one chain\'s state; this one '
+            f"seems to have parameters of its own for each of the chains {chains}"
+        )
+    target = kernel.target_log_prob_fn
+    # A rule of custom_vmap must not close over traced arrays, and a user's function may: those become arguments of
+    # it. Only then, because a converted function is a new one each time and would be compiled each time.
+    parts = position if isinstance(position, tuple | list) else (position,)
+    converted = eqx.filter_closure_convert(target, *parts)
+    target = ChainsTarget(converted if _is_traced(converted) else target, chains)
+    return eqx.tree_at(lambda k: k.target_log_prob_fn, kernel, target), "batched"
+
+
+def _check_start(results: KernelResults, chains: tuple[int, ...]) -> KernelResults:
+    """Raises where the chains cannot start, naming what is not finite, and in which chain where that is known."""
+    value = getattr(results.state, "target_log_prob", None)
+    if value is None:
+        return results
+    where = "at current_state"
+    checks = [
+        (jnp.isnan(value), f"the target is NaN {where}"),
+        (value == -jnp.inf, f"the target is -inf {where}, a point outside its support"),
+        (value == jnp.inf, f"the target is +inf {where}"),
+    ]
+    grads = getattr(results.state, "grads_target_log_prob", None)
+    for path, grad in jtu.tree_leaves_with_path(grads):
+        bad = ~jnp.isfinite(grad)
+        bad = jnp.any(bad.reshape(*chains, -1), axis=-1)
+        checks.append((bad, f"the gradient of the target with respect to {part_name(path)} is not finite {where}"))
+    for bad, message in checks:
+        if isinstance(bad, Tracer):
+            results = eqx.error_if(results, bad, f"sample_chain: {message}")
+        elif np.any(bad):
+            chain = f" of chain {', '.join(map(str, np.argwhere(bad)[0]))}" if chains else ""
+            raise ValueError(f"sample_chain: {message}{chain}")
+    return results
+
+
+def _check_resumed(results: KernelResults, position: PyTree) -> KernelResults:
+    old, new = jtu.tree_leaves(results.state.position), jtu.tree_leaves(position)
+    if [x.shape for x in old] != [x.shape for x in new]:
+        raise ValueError(
+            f"sample_chain: current_state has parts of shapes {[x.shape for x in new]}, previous_kernel_results of "
+            f"{[x.shape for x in old]}"
+        )
+    moved = jnp.any(jnp.stack([jnp.any(x != y) for x, y in zip(old, new)]))
+    message = "sample_chain: current_state is not the last state of the run that previous_kernel_results come from"
+    if isinstance(moved, Tracer):
+        return eqx.error_if(results, moved, message)
+    if moved:
+        raise ValueError(message)
+    return results

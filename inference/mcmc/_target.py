@@ -1,0 +1,119 @@
+"""How a target density is evaluated: the containers it is called with, one chain's gradient, targets with chains of
+their own."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Array, Float, PyTree
+
+from distrax_like._misc import default_float
+
+
+def evaluate(target: Callable[..., Any], position: PyTree) -> Any:
+    """The target at `position`: a tuple, list or namedtuple is splatted into it, anything else passed whole."""
+    return target(*position) if isinstance(position, tuple | list) else target(position)
+
+
+def as_position(position: PyTree, who: str) -> PyTree:
+    """`position` with every leaf a strongly typed real floating array; integers become the default float.
+
+    **Raises:** `TypeError` naming the part that holds no real numbers.
+    """
+
+    def convert(path: Any, leaf: Any) -> Array:
+        try:
+            x = jnp.asarray(leaf)
+        except TypeError:
+            raise TypeError(f"{who}: {part_name(path)} must be an array of real numbers, got {leaf!r}") from None
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            if not (jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == jnp.bool_):
+                raise TypeError(f"{who}: {part_name(path)} must hold real numbers, got dtype {x.dtype}")
+            return x.astype(default_float())
+        return jax.lax.convert_element_type(x, x.dtype)  # strips a weak type, which would break the loop's carry
+
+    return jtu.tree_map_with_path(convert, position)
+
+
+def part_name(path: Any) -> str:
+    return f"state part {jtu.keystr(path)}" if path else "the state"
+
+
+def value_and_grad(target: Callable[..., Any], position: PyTree, who: str) -> tuple[Float[Array, ""], PyTree]:
+    """One chain's target and its gradient.
+
+    **Returns:** the value, in the promoted dtype of the position, and a pytree like `position`.
+
+    **Raises:** `ValueError` where the target is not a scalar.
+    """
+    dtype = jnp.result_type(*jtu.tree_leaves(position))
+    if isinstance(target, ChainsTarget):
+        value, grads = target.value_and_grad(position)
+    else:
+
+        def scalar(position: PyTree) -> Array:
+            value = jnp.asarray(evaluate(target, position))
+            if value.shape:
+                raise ValueError(
+                    f"{who}: the target of one chain must be a scalar, got shape {value.shape}; for many chains use "
+                    "sample_chain, or jax.vmap over init and step"
+                )
+            return value
+
+        value, grads = jax.value_and_grad(scalar)(position)
+    # A target that mixes in wider data must not widen the chain.
+    return value.astype(dtype), grads
+
+
+class ChainsTarget(eqx.Module):
+    """A target that can only be evaluated for all chains at once, since its parameters differ between them.
+
+    A kernel steps one chain, the driver maps it over the chains; this makes the map of the gradient a single call of
+    the user's batched function. The chains' values are independent, so the gradient of their sum holds each one's
+    gradient.
+    """
+
+    target: Callable[..., Any]
+    batch_shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, *args: Any) -> Array:
+        raise NotImplementedError("a target with a parameter for each chain is only evaluated with its gradient")
+
+    def value_and_grad(self, position: PyTree) -> tuple[Array, PyTree]:
+        chains = math.prod(self.batch_shape)
+        # What the target holds is an argument, because a rule of custom_vmap must not close over traced arrays.
+        dynamic, static = eqx.partition(self.target, eqx.is_array)
+
+        def of_all_chains(dynamic: Any, positions: PyTree) -> tuple[Array, PyTree]:
+            target = eqx.combine(dynamic, static)
+            split = jtu.tree_map(lambda x: x.reshape(self.batch_shape + x.shape[1:]), positions)
+
+            def total(positions: PyTree) -> tuple[Array, Array]:
+                values = evaluate(target, positions)
+                return jnp.sum(values), values
+
+            grads, values = jax.grad(total, has_aux=True)(split)
+            return values.reshape(chains), jtu.tree_map(lambda g, x: g.reshape(x.shape), grads, positions)
+
+        def repeat(x: Array) -> Array:
+            return jnp.broadcast_to(x, (chains, *x.shape))
+
+        @jax.custom_batching.custom_vmap
+        def of_one_chain(dynamic: Any, position: PyTree) -> tuple[Array, PyTree]:
+            # Traced for its shapes only: the driver's map over chains always replaces it.
+            values, grads = of_all_chains(dynamic, jtu.tree_map(repeat, position))
+            return values[0], jtu.tree_map(lambda g: g[0], grads)
+
+        @of_one_chain.def_vmap
+        def rule(axis_size: int, in_batched: Any, dynamic: Any, position: PyTree) -> Any:
+            if axis_size != chains or any(jtu.tree_leaves(in_batched[0])):
+                raise NotImplementedError("a target with a parameter for each chain can only be mapped over the chains")
+            position = jtu.tree_map(lambda x, batched: x if batched else repeat(x), position, in_batched[1])
+            out = of_all_chains(dynamic, position)
+            return out, jtu.tree_map(lambda _: True, out)
+
+        return of_one_chain(dynamic, position)

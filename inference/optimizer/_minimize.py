@@ -1,0 +1,448 @@
+"""BFGS and L-BFGS minimization of one problem or a batch, one evaluation of every problem per turn of one loop."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from distrax_like._misc import Numeric, as_callable, promote
+from distrax_like.inference.optimizer._directions import bfgs, dot, lbfgs, remember
+from distrax_like.inference.optimizer._line_search import LineSearch, advance, begin
+
+# Differences of the objective below this many units of rounding are taken for noise.
+_NOISE = 10.0
+
+
+class BFGSOptimizerResults(eqx.Module):
+    """What `bfgs_minimize` found, for each problem of the batch.
+
+    - `converged`: a stopping rule was met; `failed`: the search could not go on. Neither: `max_iterations` ran out.
+    - `num_iterations`, `num_objective_evaluations`: accepted steps, and evaluations of value and gradient.
+    - `position`, `objective_value`, `objective_gradient`: the last point accepted.
+    - `inverse_hessian_estimate`: over the flattened position.
+    """
+
+    converged: Bool[Array, "*batch"]
+    failed: Bool[Array, "*batch"]
+    num_iterations: Int[Array, "*batch"]
+    num_objective_evaluations: Int[Array, "*batch"]
+    position: PyTree
+    objective_value: Float[Array, "*batch"]
+    objective_gradient: PyTree
+    inverse_hessian_estimate: Float[Array, "*batch d d"]
+
+
+class LBFGSOptimizerResults(eqx.Module):
+    """What `lbfgs_minimize` found, for each problem of the batch.
+
+    The fields are those of `BFGSOptimizerResults`, but for `position_deltas` and `gradient_deltas`: the last
+    differences of the flattened position and gradient, oldest first, zero where there were fewer. The batch
+    dimensions lead, as under `jax.vmap`.
+    """
+
+    converged: Bool[Array, "*batch"]
+    failed: Bool[Array, "*batch"]
+    num_iterations: Int[Array, "*batch"]
+    num_objective_evaluations: Int[Array, "*batch"]
+    position: PyTree
+    objective_value: Float[Array, "*batch"]
+    objective_gradient: PyTree
+    position_deltas: Float[Array, "*batch m d"]
+    gradient_deltas: Float[Array, "*batch m d"]
+
+
+def converged_all(converged: Bool[Array, "*batch"], failed: Bool[Array, "*batch"]) -> Bool[Array, ""]:
+    """Stops once every problem has converged or failed."""
+    return jnp.all(converged | failed)
+
+
+def converged_any(converged: Bool[Array, "*batch"], failed: Bool[Array, "*batch"]) -> Bool[Array, ""]:
+    """Stops once one problem has converged, or all have failed."""
+    return jnp.any(converged) | jnp.all(failed)
+
+
+def bfgs_minimize(
+    value_and_gradients_function: Callable[..., Any],
+    initial_position: PyTree,
+    tolerance: Numeric = 1e-8,
+    x_tolerance: Numeric = 0,
+    f_relative_tolerance: Numeric = 0,
+    initial_inverse_hessian_estimate: Numeric | None = None,
+    scale_initial_inverse_hessian: bool = True,
+    max_iterations: int | Int[Array, ""] = 50,
+    stopping_condition: Callable[..., Any] | None = None,
+    max_line_search_iterations: int | Int[Array, ""] = 50,
+    f_absolute_tolerance: Numeric = 0,
+) -> BFGSOptimizerResults:
+    """Minimizes a smooth function with BFGS and a line search for the strong Wolfe conditions.
+
+    A function that returns a value of shape B for positions with leading dimensions B is a batch of problems, solved
+    together; `jax.vmap` over a single problem does the same. Every turn of the loop evaluates each problem once.
+
+    A problem has converged when the largest entry of its gradient is at most `tolerance` or another tolerance is met,
+    and also where the precision of the numbers ends: when two steps in a row lower neither the objective nor the
+    gradient, or when no step along the direction does while the decrease it promises is below the rounding of the
+    objective and the position. It has failed when the line search cannot go on elsewhere (a wrong gradient, a kink),
+    and when the objective reaches -inf, which is unbounded rather than minimal. Points where the objective or its
+    gradient is NaN or infinite shorten the step.
+
+    **Arguments:**
+
+    - `value_and_gradients_function`: maps a position to its value and gradient, such as `jax.value_and_grad(f)`. It is
+        compiled once per function object, so arrays it closes over are constants; for new ones pass an
+        `equinox.Module` or a `jax.tree_util.Partial`.
+    - `initial_position`: an array of shape B + (d,), or any pytree whose leaves have leading shape B. Its dtype is
+        the dtype of the search; integers become floats.
+    - `tolerance`: of the largest absolute entry of the gradient.
+    - `x_tolerance`, `f_relative_tolerance`, `f_absolute_tolerance`: a step changing every entry of the position, or
+        the objective (by a part of its size, or absolutely), by less than this has converged; 0 switches the rule off.
+    - `initial_inverse_hessian_estimate`: symmetric positive definite, of shape (d, d) or B + (d, d), d the number of
+        entries of one flattened position; the identity by default.
+    - `scale_initial_inverse_hessian`: whether the first step rescales it.
+    - `max_iterations`, `max_line_search_iterations`: bounds on accepted steps, and on evaluations in a line search.
+    - `stopping_condition`: maps `converged` and `failed`, of shape B, to whether all stop; `converged_all` by default.
+
+    **Returns:** a `BFGSOptimizerResults`.
+
+    **Raises:** `ValueError` where shapes disagree, the objective or its gradient is not finite at the start, or the
+    initial estimate is not symmetric positive definite (under `jit` the last two raise at run time); `TypeError` where
+    the function does not return a pair.
+    """
+    problem = _Problem(value_and_gradients_function, initial_position, "bfgs_minimize")
+    estimate = initial_inverse_hessian_estimate
+    if estimate is not None:
+        estimate = _checked_estimate(jnp.asarray(estimate, problem.flat.dtype), problem)
+    method = _BFGS(estimate, bool(scale_initial_inverse_hessian))
+    limits = _Limits(
+        tolerance, x_tolerance, f_relative_tolerance, f_absolute_tolerance, max_iterations, max_line_search_iterations,
+        problem.flat.dtype,
+    )  # fmt: skip
+    final, finite = _run(problem.evaluate, problem.flat, method, limits, stopping_condition or converged_all, None)
+    results = BFGSOptimizerResults(*_common(final, problem), _batch_first(final.memory.inverse_hessian))
+    return _require(results, finite, _not_finite("bfgs_minimize"))
+
+
+def lbfgs_minimize(
+    value_and_gradients_function: Callable[..., Any],
+    initial_position: PyTree = None,
+    previous_optimizer_results: LBFGSOptimizerResults | None = None,
+    num_correction_pairs: int = 10,
+    tolerance: Numeric = 1e-8,
+    x_tolerance: Numeric = 0,
+    f_relative_tolerance: Numeric = 0,
+    initial_inverse_hessian_estimate: Numeric | None = None,
+    max_iterations: int | Int[Array, ""] = 50,
+    stopping_condition: Callable[..., Any] | None = None,
+    max_line_search_iterations: int | Int[Array, ""] = 50,
+    f_absolute_tolerance: Numeric = 0,
+) -> LBFGSOptimizerResults:
+    """Minimizes a smooth function of many variables with L-BFGS; stops, batches and fails as `bfgs_minimize` does.
+
+    **Arguments:** those of `bfgs_minimize`, and
+
+    - `previous_optimizer_results`: continue from there, in place of `initial_position`. Counts go on from the previous
+        ones, so `max_iterations` bounds the total; whether a problem has converged or failed is decided anew.
+    - `num_correction_pairs`: how many differences of position and gradient describe the curvature. A continued search
+        keeps the number it has.
+    - `initial_inverse_hessian_estimate`: not supported, as in TFP; each direction scales the identity by the last pair.
+
+    **Returns:** an `LBFGSOptimizerResults`.
+
+    **Raises:** as `bfgs_minimize`; `ValueError` unless just one of `initial_position` and
+    `previous_optimizer_results` is given.
+    """
+    previous = previous_optimizer_results
+    if initial_inverse_hessian_estimate is not None:
+        raise NotImplementedError("lbfgs_minimize takes no initial_inverse_hessian_estimate: use bfgs_minimize")
+    if (initial_position is None) == (previous is None):
+        raise ValueError("lbfgs_minimize needs either initial_position or previous_optimizer_results")
+    if num_correction_pairs < 1:
+        raise ValueError(f"num_correction_pairs must be at least 1, got {num_correction_pairs}")
+    start, pairs = initial_position, num_correction_pairs
+    if previous is not None:
+        start, pairs = previous.position, previous.position_deltas.shape[-2]
+    problem = _Problem(value_and_gradients_function, start, "lbfgs_minimize")
+    limits = _Limits(
+        tolerance, x_tolerance, f_relative_tolerance, f_absolute_tolerance, max_iterations, max_line_search_iterations,
+        problem.flat.dtype,
+    )  # fmt: skip
+    if previous is not None:
+        previous = (
+            previous.objective_value, problem.flatten(previous.objective_gradient), previous.num_iterations,
+            previous.num_objective_evaluations, previous.position_deltas, previous.gradient_deltas,
+        )  # fmt: skip
+    stop = stopping_condition or converged_all
+    final, finite = _run(problem.evaluate, problem.flat, _LBFGS(pairs), limits, stop, previous)
+    scale = final.memory.scale[:, None]
+    deltas = (_batch_first(x * scale) for x in (final.memory.position_deltas, final.memory.gradient_deltas))
+    return _require(LBFGSOptimizerResults(*_common(final, problem), *deltas), finite, _not_finite("lbfgs_minimize"))
+
+
+class _Evaluate(eqx.Module):
+    """The user's function on flat positions of shape B + (d,), with what it returns checked."""
+
+    fn: Any
+    treedef: Any = eqx.field(static=True)
+    shapes: list[tuple[int, ...]] = eqx.field(static=True)
+    who: str = eqx.field(static=True)
+
+    def unflatten(self, flat: Float[Array, "*batch d"], batch: tuple[int, ...]) -> PyTree:
+        sizes = [int(np.prod(shape[len(batch) :])) for shape in self.shapes]
+        parts = jnp.split(flat, np.cumsum(sizes)[:-1], axis=-1)
+        return jax.tree.unflatten(self.treedef, [x.reshape(shape) for x, shape in zip(parts, self.shapes)])
+
+    def flatten(self, tree: PyTree, batch: tuple[int, ...]) -> Float[Array, "*batch d"]:
+        return jnp.concatenate([jnp.asarray(x).reshape(*batch, -1) for x in jax.tree.leaves(tree)], axis=-1)
+
+    def __call__(self, flat: Float[Array, "*batch d"]) -> tuple[Float[Array, "*batch"], Float[Array, "*batch d"]]:
+        batch = flat.shape[:-1]
+        value, gradient = self.fn(self.unflatten(flat, batch))
+        return jnp.asarray(value).astype(flat.dtype), self.flatten(gradient, batch).astype(flat.dtype)
+
+
+class _Problem:
+    """The start and the function, in flat form, after the checks of shapes."""
+
+    flat: Float[Array, "*batch d"]
+    batch: tuple[int, ...]
+    evaluate: _Evaluate
+
+    def __init__(self, fn: Callable[..., Any], position: PyTree, who: str):
+        fn = as_callable(fn, "value_and_gradients_function")
+        leaves, treedef = jax.tree.flatten(position)
+        if not leaves:
+            raise ValueError(f"{who} needs an initial_position with at least one array, got {position!r}")
+        arrays = promote(*leaves)
+        arrays = [arrays] if len(leaves) == 1 else list(arrays)
+        shapes = [x.shape for x in arrays]
+        out = eqx.filter_eval_shape(fn, jax.tree.unflatten(treedef, arrays))
+        if not isinstance(out, tuple | list) or len(out) != 2:
+            raise TypeError(f"value_and_gradients_function must return a pair (value, gradient), got {out!r}")
+        value, gradient = out
+        batch = jnp.shape(value)
+        for shape in shapes:
+            if shape[: len(batch)] != batch:
+                raise ValueError(
+                    f"value_and_gradients_function returns values of shape {batch}, which is not how the shape {shape} "
+                    "of initial_position begins: it must return one value for each problem of the batch"
+                )
+        if jax.tree.structure(gradient) != treedef or [jnp.shape(x) for x in jax.tree.leaves(gradient)] != shapes:
+            raise ValueError(
+                "value_and_gradients_function must return a gradient like initial_position, "
+                f"{jax.tree.unflatten(treedef, shapes)}, got {jax.tree.map(jnp.shape, gradient)}"
+            )
+        self.batch = batch
+        self.evaluate = _Evaluate(fn, treedef, shapes, who)
+        self.flat = self.flatten(arrays)
+
+    def flatten(self, tree: PyTree) -> Float[Array, "*batch d"]:
+        return self.evaluate.flatten(tree, self.batch)
+
+    def unflatten(self, flat: Float[Array, "*batch d"]) -> PyTree:
+        return self.evaluate.unflatten(flat, self.batch)
+
+
+class _BFGS(eqx.Module):
+    initial_inverse_hessian: Float[Array, "d d *batch"] | None
+    scale: bool = eqx.field(static=True)
+
+    @property
+    def transformation(self) -> optax.GradientTransformation:
+        return bfgs(self.initial_inverse_hessian, self.scale)
+
+
+class _LBFGS(eqx.Module):
+    num_correction_pairs: int = eqx.field(static=True)
+
+    @property
+    def transformation(self) -> optax.GradientTransformation:
+        return lbfgs(self.num_correction_pairs)
+
+
+class _Limits(eqx.Module):
+    gradient: Float[Array, ""]
+    position: Float[Array, ""]
+    relative: Float[Array, ""]
+    absolute: Float[Array, ""]
+    iterations: Int[Array, ""]
+    trials: Int[Array, ""]
+
+    def __init__(
+        self, gradient: Any, position: Any, relative: Any, absolute: Any, iterations: Any, trials: Any, dtype: Any
+    ):
+        # Arrays, since a Python number would be compiled in.
+        self.gradient, self.position, self.relative, self.absolute = (
+            jnp.asarray(x, dtype) for x in (gradient, position, relative, absolute)
+        )
+        self.iterations, self.trials = jnp.asarray(iterations, jnp.int32), jnp.asarray(trials, jnp.int32)
+
+
+class _State(eqx.Module):
+    """The problems between two evaluations, the batch last.
+
+    `turning` says that a new direction is due, `fresh` that the memory behind it is empty, `gain` how far the last
+    step lowered the objective, `idle` how many steps in a row improved nothing.
+    """
+
+    position: Float[Array, " d *batch"]
+    value: Float[Array, "*batch"]
+    gradient: Float[Array, " d *batch"]
+    direction: Float[Array, " d *batch"]
+    search: LineSearch
+    memory: Any
+    converged: Bool[Array, "*batch"]
+    failed: Bool[Array, "*batch"]
+    iterations: Int[Array, "*batch"]
+    evaluations: Int[Array, "*batch"]
+    turning: Bool[Array, "*batch"]
+    fresh: Bool[Array, "*batch"]
+    gain: Float[Array, "*batch"]
+    idle: Int[Array, "*batch"]
+
+
+@eqx.filter_jit
+def _run(
+    evaluate: _Evaluate,
+    flat: Float[Array, "*batch d"],
+    method: _BFGS | _LBFGS,
+    limits: _Limits,
+    stopping_condition: Callable[..., Any],
+    previous: Any,
+) -> tuple[_State, Bool[Array, ""]]:
+    """The final state, and whether every start was finite (if not, that problem was not moved)."""
+    transformation, position = method.transformation, jnp.moveaxis(flat, -1, 0)
+
+    def at(position: Float[Array, " d *batch"]) -> tuple[Float[Array, "*batch"], Float[Array, " d *batch"]]:
+        value, gradient = evaluate(jnp.moveaxis(position, 0, -1))
+        return value, jnp.moveaxis(gradient, -1, 0)
+
+    memory = transformation.init(position)
+    if previous is None:
+        value, gradient = at(position)
+        iterations, evaluations = jnp.zeros(value.shape, jnp.int32), jnp.ones(value.shape, jnp.int32)
+    else:
+        value, gradient, iterations, evaluations, *pairs = previous
+        gradient, pairs = jnp.moveaxis(gradient, -1, 0), [jnp.moveaxis(x, (-2, -1), (0, 1)) for x in pairs]
+        memory, _ = jax.lax.scan(lambda memory, pair: (remember(memory, *pair), None), memory, tuple(pairs))
+    finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient), axis=0)
+    converged = finite & (_largest(gradient) <= limits.gradient)
+    no, none, infinity = jnp.zeros_like(finite), jnp.zeros(value.shape, jnp.int32), jnp.full_like(value, jnp.inf)
+    state = _State(
+        position, value, gradient, gradient, begin(value, value, value, value), memory, converged, ~finite,
+        iterations, evaluations, ~no, jnp.full_like(no, previous is None), infinity, none,
+    )  # fmt: skip
+
+    def active(state: _State) -> Bool[Array, "*batch"]:
+        return ~(state.converged | state.failed) & (state.iterations < limits.iterations)
+
+    def go_on(state: _State) -> Bool[Array, ""]:
+        return jnp.any(active(state)) & ~jnp.asarray(stopping_condition(state.converged, state.failed))
+
+    def turn(state: _State) -> _State:
+        new = _aim(transformation, state)
+        trial = new.position + new.search.step * new.direction
+        new = _step(limits, new, trial, *at(trial))
+        # Of a single problem the loop itself ends when it is done.
+        return _where(active(state), new, state) if value.ndim else new
+
+    return jax.lax.while_loop(go_on, turn, state), jnp.all(finite)
+
+
+def _aim(transformation: optax.GradientTransformation, state: _State) -> _State:
+    """Where a new direction is due, finds it and begins a search along it."""
+    position, value, gradient = state.position, state.value, state.gradient
+    memory = _where(state.fresh, transformation.init(position), state.memory)
+    direction, memory = transformation.update(gradient, memory, position)
+    slope = dot(gradient, direction)
+    # Where the last step gained little, a full step along a direction that is too long would only be cut back: take
+    # the step that promises the same gain again (Nocedal and Wright, equation 3.60).
+    step = jnp.minimum(1, 2.02 * state.gain / slope)
+    # Rounding the position moves the objective by a product of gradient and position, however small its value is.
+    noise = _NOISE * jnp.finfo(position.dtype).eps * (jnp.abs(value) + dot(jnp.abs(gradient), jnp.abs(position)))
+    new = -direction, begin(value, -slope, step, noise), memory
+    where = lambda s: (s.direction, s.search, s.memory)
+    return eqx.tree_at(where, state, _where(state.turning, new, where(state)))
+
+
+def _step(
+    limits: _Limits, state: _State, trial: Float[Array, " d *batch"], value: Float[Array, "*batch"],
+    gradient: Float[Array, " d *batch"],
+) -> _State:  # fmt: skip
+    """Takes in the evaluation at `trial`: accepts the point, goes on along the line, or gives the line up."""
+    unbounded = value == -jnp.inf
+    finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient), axis=0)
+    value = jnp.where(finite | unbounded, value, jnp.inf)
+    search, wolfe, collapsed = advance(state.search, value, dot(gradient, state.direction))
+    accepted = wolfe & finite
+    standstill = collapsed | jnp.all(trial == state.position, axis=0) | (search.trials >= limits.trials)
+    stuck = ~accepted & ~unbounded & standstill
+
+    size, change = _largest(gradient), jnp.abs(value - state.value)
+    lower = value < state.value
+    idle = jnp.where(accepted, jnp.where(lower | (size < _largest(state.gradient)), 0, state.idle + 1), state.idle)
+    within = (
+        (size <= limits.gradient)
+        | (_largest(trial - state.position) < limits.position)
+        | (change < limits.relative * jnp.abs(value))
+        | (change < limits.absolute)
+        | (idle >= 2)
+    )
+    # Along a quasi-Newton direction the slope is twice the decrease that the model promises.
+    converged = (accepted & within) | (stuck & (-state.search.start.slope <= state.search.noise))
+    retry = stuck & ~converged & ~state.fresh
+    point = (trial, value, gradient), (state.position, state.value, state.gradient)
+    return _State(
+        *_where(accepted | unbounded, *point), state.direction, search, state.memory,
+        converged, unbounded | (stuck & ~converged & state.fresh), state.iterations + accepted, state.evaluations + 1,
+        accepted | retry, (state.fresh & ~accepted) | retry, jnp.where(accepted & lower, change, jnp.inf), idle,
+    )  # fmt: skip
+
+
+def _checked_estimate(estimate: Float[Array, "..."], problem: _Problem) -> Float[Array, "d d *batch"]:
+    d, name = problem.flat.shape[-1], "initial_inverse_hessian_estimate"
+    allowed = (d, d), (*problem.batch, d, d)
+    if estimate.shape not in allowed:
+        shapes = " or ".join(map(str, dict.fromkeys(allowed)))
+        raise ValueError(f"{name} must have shape {shapes}, got {estimate.shape}")
+    transposed = jnp.swapaxes(estimate, -1, -2)
+    close = jnp.abs(estimate - transposed) <= 1e3 * jnp.finfo(estimate.dtype).eps * jnp.abs(estimate)
+    definite = jnp.all(close) & jnp.all(jnp.isfinite(jnp.linalg.cholesky(estimate)))
+    estimate = _require(estimate, definite, f"{name} must be symmetric and positive definite")
+    estimate = jnp.broadcast_to((estimate + jnp.swapaxes(estimate, -1, -2)) / 2, allowed[1])
+    return jnp.moveaxis(estimate, (-2, -1), (0, 1))
+
+
+def _not_finite(who: str) -> str:
+    return f"{who} needs an objective and a gradient that are finite at every initial_position"
+
+
+def _require(tree: Any, good: Bool[Array, ""], message: str) -> Any:
+    """`tree`; where `good` is false a ValueError now, or an error at run time under a trace."""
+    try:
+        if not good:
+            raise ValueError(message)
+    except jax.errors.TracerBoolConversionError:
+        return eqx.error_if(tree, ~good, message)
+    return tree
+
+
+def _common(final: _State, problem: _Problem) -> tuple[Any, ...]:
+    position, gradient = (problem.unflatten(jnp.moveaxis(x, 0, -1)) for x in (final.position, final.gradient))
+    return final.converged, final.failed, final.iterations, final.evaluations, position, final.value, gradient
+
+
+def _where(condition: Bool[Array, "*batch"], yes: Any, no: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+def _batch_first(matrix: Float[Array, "m d *batch"]) -> Float[Array, "*batch m d"]:
+    return jnp.moveaxis(matrix, (0, 1), (-2, -1))
+
+
+def _largest(vector: Float[Array, " d *batch"]) -> Float[Array, "*batch"]:
+    return jnp.max(jnp.abs(vector), axis=0)
