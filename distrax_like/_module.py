@@ -176,7 +176,7 @@ class Module(eqx.Module):
     def __getitem__(self: M, index: Any) -> M:
         """Part of a batch: `dist[0]`, `dist[..., 1:]`, `dist[:, None]` index the batch dimensions."""
         index = index if isinstance(index, tuple) else (index,)
-        if Ellipsis not in [i for i in index if not isinstance(i, jax.Array)]:
+        if not any(i is Ellipsis for i in index):
             index = (*index, Ellipsis)
         return self.broadcast_to(self.batch_shape)._map_batch(lambda x, ndims: x[(*index, *(slice(None),) * ndims)])
 

@@ -112,6 +112,9 @@ def constrain(tree: T) -> Any:
 def _free(module: Module) -> Module:
     def visit(spec: Any, value: Any) -> Any:
         if isinstance(spec.role, _Parameter):
+            # The place of a parameter tied by `eqx.nn.Shared` holds a marker; what it is tied to is made free.
+            if not eqx.is_array_like(value):
+                return value
             return bijector_for(resolve_support(spec, module)).inverse(value)
         return value if isinstance(spec.role, _Data) else _inside(_free, value)
 
@@ -122,7 +125,8 @@ def _constrained(free: Module) -> Module:
     module = free
     for spec, value in _fields(free):
         if isinstance(spec.role, _Parameter):
-            value = bijector_for(resolve_support(spec, module)).forward(value)
+            if eqx.is_array_like(value):
+                value = bijector_for(resolve_support(spec, module)).forward(value)
         elif isinstance(spec.role, _Data):
             value = jtu.tree_map(lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, value)
         else:

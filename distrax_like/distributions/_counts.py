@@ -87,8 +87,8 @@ class Binomial(Distribution):
 
     Draws are floating numbers of the dtype of the logits.
 
-    **Arguments:** `total_count`: n, not trained; exactly one of `logits`: log(p / (1 - p)), which is what is stored, and
-    `probs`: p.
+    **Arguments:** `total_count`: n, not trained; exactly one of `logits`: log(p / (1 - p)), which is what is stored,
+    and `probs`: p.
 
     **Raises:** `ValueError` for both or neither of `logits` and `probs`.
     """
@@ -98,8 +98,8 @@ class Binomial(Distribution):
 
     def __init__(self, total_count: Numeric, logits: Numeric | None = None, probs: Numeric | None = None):
         one_of("Binomial", probs, logits)
-        self.total_count, logits, probs = promote(total_count, logits, probs)
-        self.logits = probs_to_logits(probs) if logits is None else logits
+        self.total_count, given, given_probs = promote(total_count, logits, probs)
+        self.logits = probs_to_logits(given_probs) if given is None else given
 
     def probs_parameter(self) -> Float[Array, "*batch"]:
         """p, of the batch shape."""

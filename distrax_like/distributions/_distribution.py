@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, Shaped
 

@@ -75,7 +75,8 @@ def _kl_exponential(p: Exponential, q: Exponential) -> Array:
 class Gamma(Distribution):
     """The gamma distribution, with density rate^a x^(a - 1) exp(-rate x) / Γ(a) for x >= 0 and a = concentration.
 
-    **Arguments:** `concentration`: a, positive; exactly one of `rate`, positive, which is what is stored, and `log_rate`.
+    **Arguments:** `concentration`: a, positive; exactly one of `rate`, positive, which is what is stored, and
+    `log_rate`.
 
     **Raises:** `ValueError` for both or neither of `rate` and `log_rate`.
     """
@@ -86,8 +87,8 @@ class Gamma(Distribution):
     def __init__(self, concentration: Numeric, rate: Numeric | None = None, log_rate: Numeric | None = None):
         if (rate is None) == (log_rate is None):
             raise ValueError("Gamma takes exactly one of rate and log_rate")
-        self.concentration, rate, log_rate = promote(concentration, rate, log_rate)
-        self.rate = jnp.exp(log_rate) if rate is None else rate
+        self.concentration, given, log_given = promote(concentration, rate, log_rate)
+        self.rate = jnp.exp(log_given) if given is None else given
 
     @property
     def support(self) -> Support:

@@ -1,7 +1,7 @@
 """Gaussian processes at finite sets of points, and conditioned on observations."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl

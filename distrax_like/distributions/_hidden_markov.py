@@ -270,7 +270,6 @@ class HiddenMarkovModel(Distribution):
 
         def choose(x: Array, ndims: int) -> Array:
             # The parameters of the chosen state only: `shape + (T,)` of them, each with its own dimensions.
-            own = x.shape[x.ndim - ndims :]
             full = jnp.broadcast_to(x, shape + x.shape[x.ndim - ndims - 2 :]) if x.ndim - ndims > 2 else x
             index = states.reshape(states.shape + (1,) * (ndims + 1))
             full = full.reshape((1,) * (index.ndim - full.ndim) + full.shape)

@@ -5,7 +5,7 @@ from jaxtyping import PRNGKeyArray
 
 from distrax_like._misc import Shape
 from distrax_like._module import part
-from distrax_like.bijectors import Bijector, Chain, Identity, Image, ScaleMatvecDiag, ScaleMatvecTriL, Scale, Shift
+from distrax_like.bijectors import Bijector, Chain, Identity, Image, Scale, ScaleMatvecDiag, ScaleMatvecTriL, Shift
 from distrax_like.distributions._distribution import Distribution, Values
 from distrax_like.supports import Support
 

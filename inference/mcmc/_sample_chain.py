@@ -5,7 +5,7 @@ import operator
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import equinox as eqx
 import jax
@@ -52,12 +52,12 @@ def _trace_info(_: PyTree, info: Any) -> Any:
 
 
 def sample_chain(
-    num_results: Any,
+    num_results: SupportsIndex,
     current_state: PyTree,
     previous_kernel_results: Any = None,
     kernel: Any = None,
-    num_burnin_steps: Any = 0,
-    num_steps_between_results: Any = 0,
+    num_burnin_steps: SupportsIndex = 0,
+    num_steps_between_results: SupportsIndex = 0,
     trace_fn: Callable[[Any, Any], Any] | None = _trace_info,
     return_final_kernel_results: bool = False,
     seed: Any = None,

@@ -1,0 +1,169 @@
+"""Far tails, edges and limits, where formulas that are right in the middle fail."""
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import mpmath as mp
+import numpy as np
+import pytest
+
+import distrax_like.distributions as dist
+
+mp.mp.dps = 40
+
+
+def expected(fn, x):
+    return np.array([float(fn(mp.mpf(float(v)))) for v in x])
+
+
+@pytest.mark.parametrize("dtype, rtol", [(jnp.float64, 1e-13), (jnp.float32, 2e-6)])
+def test_log_tails(dtype, rtol):
+    one = jnp.ones((), dtype)
+    small, large = jnp.asarray([1e-12, 1e-3, 0.5], dtype), jnp.asarray([2.0, 30.0, 1e4], dtype)
+
+    def check(method, x, fn):
+        np.testing.assert_allclose(jax.jit(lambda x: method(x))(x), expected(fn, x), rtol=rtol)
+
+    half_normal, half_cauchy = dist.HalfNormal(one), dist.HalfCauchy(0 * one, one)
+    exponential, log_normal, uniform = dist.Exponential(one), dist.LogNormal(0 * one, one), dist.Uniform(0 * one, one)
+    check(half_normal.log_cdf, small, lambda x: mp.log(mp.erf(x / mp.sqrt(2))))
+    check(half_normal.log_survival_function, small, lambda x: mp.log(mp.erfc(x / mp.sqrt(2))))
+    check(half_normal.log_survival_function, large, lambda x: mp.log(mp.erfc(x / mp.sqrt(2))))
+    check(half_cauchy.log_cdf, small, lambda x: mp.log(2 / mp.pi * mp.atan(x)))
+    check(half_cauchy.log_cdf, large, lambda x: mp.log(2 / mp.pi * mp.atan(x)))
+    check(half_cauchy.log_survival_function, large, lambda x: mp.log(2 / mp.pi * mp.atan(1 / x)))
+    check(exponential.log_cdf, small, lambda x: mp.log(-mp.expm1(-x)))
+    check(exponential.log_survival_function, large, lambda x: -x)
+    check(log_normal.log_survival_function, large, lambda x: mp.log(mp.erfc(mp.log(x) / mp.sqrt(2)) / 2))
+    check(log_normal.log_cdf, small, lambda x: mp.log(mp.erfc(-mp.log(x) / mp.sqrt(2)) / 2))
+    check(uniform.log_cdf, small, mp.log)
+    check(uniform.log_survival_function, small, lambda x: mp.log(1 - x))
+    for d in (half_normal, half_cauchy, exponential, log_normal):
+        slope = jax.jit(jax.vmap(jax.grad(lambda x: d.log_survival_function(x) + d.log_cdf(x))))
+        assert np.all(np.isfinite(slope(jnp.concatenate([small, large]))))
+
+
+def test_student_t_of_many_degrees_of_freedom():
+    for dtype, rtol in ((jnp.float32, 1e-6), (jnp.float64, 1e-13)):
+        for df in (20.0, 70.0, 1e3, 1e7):
+            t = dist.StudentT(dtype(df), dtype(0), dtype(1))
+            log_prob = mp.loggamma((df + 1) / mp.mpf(2)) - mp.loggamma(df / mp.mpf(2)) - mp.log(df * mp.pi) / 2
+            log_prob -= (df + 1) / mp.mpf(2) * mp.log1p(mp.mpf(1) / df)
+            np.testing.assert_allclose(t.log_prob(1.0), float(log_prob), rtol=rtol)
+            d = mp.mpf(df)
+            entropy = (d + 1) / 2 * (mp.digamma((d + 1) / 2) - mp.digamma(d / 2))
+            entropy += mp.log(mp.sqrt(d) * mp.beta(0.5, d / 2))
+            np.testing.assert_allclose(t.entropy(), float(entropy), rtol=rtol)
+    t = dist.StudentT(3.0, 0.0, 1.0)
+    assert np.isfinite(t.log_prob(1e200)) and np.isfinite(jax.grad(t.log_prob)(1e200))
+    assert jax.grad(t.cdf)(0.0) == pytest.approx(float(t.prob(0.0)), rel=1e-14)
+    with pytest.raises(NotImplementedError, match="no derivative with respect to df"):
+        jax.grad(lambda df: dist.StudentT(df, 0.0, 1.0).cdf(0.3))(3.0)
+    assert np.isnan(dist.StudentT(0.9, 0.0, 1.0).mean()) and np.isnan(dist.StudentT(0.9, 0.0, 1.0).variance())
+    assert np.isinf(dist.StudentT(1.5, 0.0, 1.0).variance())
+
+
+def test_small_concentrations():
+    """Draws of tiny concentrations stay inside the support, with a finite density and gradient."""
+    key = jax.random.key(0)
+    tiny = jnp.float32(1e-3)
+    dirichlet = lambda a: dist.Dirichlet(jnp.stack([a, a, a]))
+    for make in (lambda a: dist.Gamma(a, 1.0), lambda a: dist.Beta(a, a), dirichlet):
+
+        @jax.jit
+        def run(a):
+            def draw(a):
+                x, log_prob = make(a).sample_and_log_prob(2000, seed=key)
+                return x.sum(), (x, log_prob)
+
+            return jax.grad(draw, has_aux=True)(a)
+
+        slope, (x, log_prob) = run(tiny)
+        assert np.all(np.isfinite(x)) and np.all(np.isfinite(log_prob)) and np.isfinite(slope)
+        if isinstance(make(tiny), dist.Beta):
+            assert abs(np.mean(np.asarray(x) > 0.5) - 0.5) < 5.33 * 0.5 / 2000**0.5
+
+
+def test_undefined_modes():
+    assert np.isnan(dist.Gamma(0.5, 1.0).mode()) and dist.Gamma(1.0, 1.0).mode() == 0
+    assert np.isnan(dist.Beta(0.5, 2.0).mode()) and np.all(np.isnan(dist.Dirichlet([0.5, 2.0]).mode()))
+    dirichlet = lambda a: dist.Dirichlet(jnp.stack([a, a]))
+    for make in (lambda a: dist.Gamma(a, 1.0), lambda a: dist.Beta(a, 1.0 + a), dirichlet):
+        assert np.all(np.isfinite(jax.jacobian(lambda a: make(a).mode())(0.5)))
+
+
+def test_zero_probabilities():
+    def finite(fn, *args):
+        slopes = jax.jit(jax.jacobian(fn, tuple(range(len(args)))))(*args)
+        assert not any(np.any(np.isnan(slope)) for slope in slopes)
+
+    p = jnp.array([0.0, 0.4, 0.6])
+    finite(lambda p: dist.Categorical(probs=p).log_prob(jnp.arange(3)), p)
+    finite(lambda p: dist.Categorical(probs=p).entropy(), p)
+    finite(lambda p: dist.Binomial(4.0, probs=p).log_prob(jnp.array([0.0, 1.0, 4.0])), jnp.array([0.0, 1.0, 1.0]))
+    finite(lambda p: dist.Bernoulli(probs=p).log_prob(jnp.array([0.0, 1.0, 1.0])), jnp.array([0.0, 1.0, 0.0]))
+    finite(lambda p: dist.Bernoulli(probs=p).entropy(), jnp.array([0.0, 1.0, 0.3]))
+    finite(lambda r: dist.Poisson(r).log_prob(jnp.array([0.0, 3.0])), jnp.zeros(2))
+    assert list(dist.Poisson(jnp.zeros(2)).log_prob([0.0, 3.0])) == [0, -np.inf]
+    log_prob = dist.Binomial(4.0, probs=[0.0, 1.0, 0.0]).log_prob([0.0, 4.0, 1.0])
+    np.testing.assert_allclose(log_prob, [0, 0, -np.inf], atol=1e-15)
+
+    def mixture(p, loc, value):
+        return dist.MixtureSameFamily(dist.Categorical(probs=p), dist.Normal(loc, 1.0)).log_prob(value)
+
+    loc = jnp.array([1.0, 2.0, 1e200])
+    finite(mixture, p, jnp.arange(3.0), 0.3)
+    finite(mixture, p[::-1], loc, 0.3)  # the density of a component of weight zero may be zero too
+    np.testing.assert_allclose(mixture(p, jnp.arange(3.0), 0.3), mixture(p[1:], jnp.arange(1.0, 3), 0.3), rtol=1e-15)
+
+
+def test_mixture_of_different_supports():
+    m = dist.MixtureSameFamily(dist.Categorical(probs=[0.25, 0.75]), dist.Uniform([0.0, 2.0], [1.0, 4.0]))
+    x = jnp.array([0.5, 1.5, 3.0, 5.0])
+    np.testing.assert_allclose(m.prob(x), [0.25, 0, 0.375, 0])
+    np.testing.assert_allclose(m.cdf(x), [0.125, 0.25, 0.625, 1])
+    grads = jax.vmap(jax.grad(lambda m, x: m.log_prob(x), (0, 1)), (None, 0))(m, x)
+    assert all(np.all(np.isfinite(g)) for g in jtu.tree_leaves(grads))
+    assert list(m.posterior_mode(x[jnp.array([0, 2])])) == [0, 1]
+    far = dist.MixtureSameFamily(dist.Categorical([0.0, 0.0]), dist.Normal([0.0, 1.0], 1.0))
+    tail = dist.Normal(1.0, 1.0).log_survival_function(60.0) - np.log(2)
+    np.testing.assert_allclose(far.log_survival_function(60.0), tail, rtol=1e-14)
+
+
+def test_divergences_at_the_edges():
+    kl = dist.kl_divergence
+    assert kl(dist.Uniform(0.0, 2.0), dist.Uniform(0.5, 3.0)) == np.inf
+    assert kl(dist.Binomial(5.0, 0.0), dist.Binomial(4.0, 0.0)) == np.inf
+    assert np.isnan(kl(dist.Binomial(4.0, 0.0), dist.Binomial(5.0, 0.0)))
+    assert kl(dist.Poisson(0.0), dist.Poisson(2.0)) == 2 and kl(dist.Poisson(1.0), dist.Poisson(0.0)) == np.inf
+    # Without cancellation for near neighbours: half the Fisher information times the square of the step.
+    step = 1e-9
+    pairs = [
+        (dist.Normal(0.0, 1.0), dist.Normal(0.0, 1.0 + step), 1.0),
+        (dist.Exponential(1.0), dist.Exponential(1.0 + step), 0.5),
+        (dist.HalfNormal(1.0), dist.HalfNormal(1.0 + step), 1.0),
+        (dist.Poisson(log_rate=0.0), dist.Poisson(log_rate=step), 0.5),
+    ]
+    for p, q, information in pairs:
+        np.testing.assert_allclose(kl(p, q), information * step**2, rtol=1e-5)
+    p, q = dist.StudentT(5.0, 0.0, 1.0), dist.Normal(0.0, 2.0)
+    estimate = dist.monte_carlo_kl_divergence(p, q, 4000, seed=jax.random.key(0))
+    assert 0.1 < estimate < 0.6
+    with pytest.raises(ValueError, match="is registered already"):
+        dist.register_kl(dist.Normal, dist.Normal)(lambda p, q: p.loc)
+
+
+def test_parametrisations():
+    np.testing.assert_allclose(dist.Gamma(2.0, log_rate=0.5).rate, np.exp(0.5))
+    np.testing.assert_allclose(dist.Poisson(2.0).log_rate_parameter(), np.log(2))
+    np.testing.assert_allclose(dist.Binomial(3.0, probs=0.3).probs_parameter(), 0.3)
+    gammas = (lambda: dist.Gamma(1.0), lambda: dist.Gamma(1.0, 1.0, 1.0))
+    for wrong in (*gammas, dist.Poisson, lambda: dist.Poisson(1.0, 1.0)):
+        with pytest.raises(ValueError, match="takes exactly one of"):
+            wrong()
+    for cls in (dist.Bernoulli, dist.Categorical, lambda *a: dist.Binomial(3.0, *a)):
+        for arguments in ((), ([0.5, 0.5], [0.5, 0.5])):
+            with pytest.raises(ValueError, match="takes exactly one of probs and logits"):
+                cls(*arguments)
+    assert dist.Uniform(jnp.float32(0)).low.dtype == jnp.float32
+    assert dist.Uniform(high=jnp.float32(2)).low.dtype == jnp.float32
