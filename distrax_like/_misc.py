@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, overload
+from typing import Any, SupportsIndex, TypeAlias, overload
 
 import equinox as eqx
 import jax
@@ -50,7 +50,9 @@ def promote(*args: Numeric | None) -> Any:
     if not arrays:
         return known[0] if len(known) == 1 else tuple(known)
     # Python numbers stay weak here, so `Normal(0.0, x)` takes the dtype of `x`.
-    dtype = jnp.result_type(*(y if isinstance(y, bool | int | float) else x for x, y in zip(known, args) if x is not None))
+    dtype = jnp.result_type(
+        *(y if isinstance(y, bool | int | float) else x for x, y in zip(known, args) if x is not None)
+    )
     if jnp.issubdtype(dtype, jnp.complexfloating):
         raise TypeError(f"expected real numbers, got dtype {dtype}")
     if not jnp.issubdtype(dtype, jnp.floating):
@@ -115,7 +117,7 @@ def as_callable(fn: Any, who: str) -> Any:
     return fn if isinstance(fn, eqx.Module | jtu.Partial) else _Static(fn)
 
 
-def as_shape(shape: int | Sequence[int]) -> Shape:
+def as_shape(shape: SupportsIndex | Sequence[SupportsIndex]) -> Shape:
     """A sample shape given as an int or a sequence of ints, as a tuple of ints."""
     return tuple(operator.index(n) for n in shape) if isinstance(shape, Sequence) else (operator.index(shape),)
 

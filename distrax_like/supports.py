@@ -123,7 +123,9 @@ class GreaterThan(Support):
         return (x > self.low) & (x < jnp.inf)
 
     def interior(self, x: Values) -> Values:
-        return jax.lax.stop_gradient(jnp.broadcast_to(self.low + jnp.maximum(jnp.abs(self.low), 1), x.shape)).astype(x.dtype)
+        return jax.lax.stop_gradient(jnp.broadcast_to(self.low + jnp.maximum(jnp.abs(self.low), 1), x.shape)).astype(
+            x.dtype
+        )
 
 
 class AtLeast(GreaterThan):
@@ -146,7 +148,9 @@ class Interval(Support):
         return (x >= self.low) & (x <= self.high) & jnp.isfinite(x)
 
     def interior(self, x: Values) -> Values:
-        low, high = (jnp.broadcast_to(jax.lax.stop_gradient(end), x.shape).astype(x.dtype) for end in (self.low, self.high))
+        low, high = (
+            jnp.broadcast_to(jax.lax.stop_gradient(end), x.shape).astype(x.dtype) for end in (self.low, self.high)
+        )
         # Halves first, so that the middle of two large ends does not overflow.
         one_sided = jnp.where(jnp.isfinite(high), high - jnp.maximum(jnp.abs(high), 1), 0)
         one_sided = jnp.where(jnp.isfinite(low), low + jnp.maximum(jnp.abs(low), 1), one_sided)

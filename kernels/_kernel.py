@@ -71,8 +71,8 @@ class Kernel(Module):
     def matrix(self, x1: Numeric, x2: Numeric | None = None) -> Values:
         """The covariances of all pairs of two sets of points.
 
-        **Arguments:** `x1`: shape `batch + (n,) + feature`; `x2`: shape `batch + (m,) + feature`, the first set again where
-        not given, which makes the diagonal exact.
+        **Arguments:** `x1`: shape `batch + (n,) + feature`; `x2`: shape `batch + (m,) + feature`, the first set again
+        where not given, which makes the diagonal exact.
 
         **Returns:** shape `batch + (n, m)`.
         """
@@ -85,8 +85,8 @@ class Kernel(Module):
     def tensor(self, x1: Numeric, x2: Numeric, x1_example_ndims: int, x2_example_ndims: int) -> Values:
         """The covariances of all pairs of two arrays of points.
 
-        **Arguments:** `x1`: shape `batch + example1 + feature`; `x2`: shape `batch + example2 + feature`; and the number of
-        example dimensions of each.
+        **Arguments:** `x1`: shape `batch + example1 + feature`; `x2`: shape `batch + example2 + feature`; and the
+        number of example dimensions of each.
 
         **Returns:** shape `batch + example1 + example2`.
         """
@@ -108,7 +108,8 @@ class Kernel(Module):
     def matvec(self, x1: Numeric, x2: Numeric, v: Numeric, block_size: int = 1024) -> Values:
         """The matrix of covariances times a vector, by blocks of rows, so that no more than a block is ever stored.
 
-        **Arguments:** `x1`: shape `(n,) + feature`; `x2`: shape `(m,) + feature`; `v`: shape `(m,)`; `block_size`: rows.
+        **Arguments:** `x1`: shape `(n,) + feature`; `x2`: shape `(m,) + feature`; `v`: shape `(m,)`; `block_size`:
+        rows.
 
         **Returns:** shape `(n,)`. A kernel with batch dimensions is for `jax.vmap`.
         """
@@ -205,7 +206,9 @@ class _Combination(Kernel):
                 raise TypeError(f"{type(self).__name__} is made of kernels, got {kernel!r}")
             flat.extend(kernel.kernels if isinstance(kernel, type(self)) else [kernel])
         if len({k.feature_ndims for k in flat}) != 1:
-            raise ValueError(f"{type(self).__name__}: the kernels act on points of {[k.feature_ndims for k in flat]} dimensions")
+            raise ValueError(
+                f"{type(self).__name__}: the kernels act on points of {[k.feature_ndims for k in flat]} dimensions"
+            )
         self.kernels = tuple(flat)
 
     @property

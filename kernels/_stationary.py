@@ -17,8 +17,8 @@ _FEW = 16
 def squared_distances(x1: Float[Array, "n d"], x2: Float[Array, "m d"] | None) -> Float[Array, "n m"]:
     """|x - y|^2 for all pairs of two sets of vectors, or of one set with itself.
 
-    By differences for few features; by |x|^2 + |y|^2 - 2 x.y around the mean of the first set for many, where cancellation
-    is small against the spread of the points. The diagonal of a set with itself is exactly zero.
+    By differences for few features; by |x|^2 + |y|^2 - 2 x.y around the mean of the first set for many, where
+    cancellation is small against the spread of the points. The diagonal of a set with itself is exactly zero.
     """
     y = x1 if x2 is None else x2
     if x1.shape[-1] <= _FEW:

@@ -46,7 +46,9 @@ def test_posterior_moments_match_the_formula(noise):
 def test_densities_are_those_of_the_multivariate_normal():
     value = jnp.linspace(-1, 1, 7)
     mean, covariance = exact()
-    np.testing.assert_allclose(posterior().log_prob(value), st.multivariate_normal.logpdf(value, mean, covariance), rtol=1e-8)
+    np.testing.assert_allclose(
+        posterior().log_prob(value), st.multivariate_normal.logpdf(value, mean, covariance), rtol=1e-8
+    )
     gp = tfd.GaussianProcess(KERNEL, X, SQUARE, 0.1, jitter=1e-12)
     covariance = np.asarray(KERNEL.matrix(X)) + 0.1 * np.eye(12)
     truth = st.multivariate_normal(np.asarray(SQUARE(X)), covariance)

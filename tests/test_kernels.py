@@ -43,7 +43,9 @@ def test_forms_agree_and_lift_over_batches(cls):
     assert matrix.shape == (3, 2, 6, 4)
     np.testing.assert_allclose(kernel[1, 0].matrix(X, Y), matrix[1, 0], rtol=1e-14)
     np.testing.assert_allclose(kernel.tensor(X.reshape(2, 3, 2), Y, 2, 1), matrix.reshape(3, 2, 2, 3, 4), rtol=1e-14)
-    np.testing.assert_allclose(kernel.apply(X[:4], Y, example_ndims=1), jnp.diagonal(matrix, axis1=-2, axis2=-1), rtol=1e-14)
+    np.testing.assert_allclose(
+        kernel.apply(X[:4], Y, example_ndims=1), jnp.diagonal(matrix, axis1=-2, axis2=-1), rtol=1e-14
+    )
     np.testing.assert_allclose(kernel.apply(X[2], Y[1]), matrix[..., 2, 1], rtol=1e-14)
     np.testing.assert_allclose(kernel.diag(X), jnp.diagonal(kernel.matrix(X), axis1=-2, axis2=-1), rtol=1e-15)
     # A batch of points meets a batch of parameters.
@@ -52,7 +54,9 @@ def test_forms_agree_and_lift_over_batches(cls):
     assert both.shape == (3, 2, 5, 5)
     np.testing.assert_allclose(both[2, 1], kernel[2, 1].matrix(points[1]), rtol=1e-14)
     one = cls(2.0)
-    np.testing.assert_allclose(one.matvec(X, Y, jnp.arange(4.0), block_size=4), one.matrix(X, Y) @ jnp.arange(4.0), rtol=1e-13)
+    np.testing.assert_allclose(
+        one.matvec(X, Y, jnp.arange(4.0), block_size=4), one.matrix(X, Y) @ jnp.arange(4.0), rtol=1e-13
+    )
     mapped = jax.vmap(lambda k: k.matrix(X))(kernel.broadcast_to((3, 2)))
     np.testing.assert_allclose(mapped, kernel.matrix(X), rtol=1e-14)
 
@@ -71,7 +75,9 @@ def test_gradients_are_finite_and_right_at_equal_points(cls):
     np.testing.assert_array_equal(jax.grad(fn)(X[0]), 0)
     hessian = jax.hessian(fn)(X[0])
     # The second derivative of f(q), q = r^2 / l^2, at zero is 2 f'(0) / l^2 in each direction where f'(0) exists.
-    slope = {tfpk.ExponentiatedQuadratic: -0.5, tfpk.MaternThreeHalves: -1.5, tfpk.MaternFiveHalves: -5 / 6}.get(cls, 0.0)
+    slope = {tfpk.ExponentiatedQuadratic: -0.5, tfpk.MaternThreeHalves: -1.5, tfpk.MaternFiveHalves: -5 / 6}.get(
+        cls, 0.0
+    )
     np.testing.assert_allclose(hessian, 1.5**2 * 2 * slope / 0.25 * np.eye(2), atol=1e-12)
     step = 1e-5
     away = X[0] + 0.3
@@ -91,7 +97,9 @@ def test_distances_far_from_the_origin_keep_their_digits():
     distances = squared_distances(jnp.asarray(many), None)
     np.testing.assert_allclose(distances, truth, rtol=1e-5)
     np.testing.assert_array_equal(jnp.diagonal(distances), 0)
-    np.testing.assert_allclose(squared_distances(jnp.asarray(many), jnp.asarray(many[:3])), truth[:, :3], rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(
+        squared_distances(jnp.asarray(many), jnp.asarray(many[:3])), truth[:, :3], rtol=1e-5, atol=1e-3
+    )
 
 
 def test_algebra():
@@ -120,7 +128,9 @@ def test_feature_scaled_has_a_length_scale_for_each_feature():
     kernel = tfpk.FeatureScaled(tfpk.MaternThreeHalves(), scale_diag=[0.5, 2.0])
     expected = tfpk.MaternThreeHalves().matrix(X / jnp.array([0.5, 2.0]), Y / jnp.array([0.5, 2.0]))
     np.testing.assert_allclose(kernel.matrix(X, Y), expected, rtol=1e-14)
-    np.testing.assert_allclose(tfpk.FeatureScaled(tfpk.MaternThreeHalves(), None, [2.0, 0.5]).matrix(X, Y), expected, rtol=1e-14)
+    np.testing.assert_allclose(
+        tfpk.FeatureScaled(tfpk.MaternThreeHalves(), None, [2.0, 0.5]).matrix(X, Y), expected, rtol=1e-14
+    )
     batched = tfpk.FeatureScaled(tfpk.MaternThreeHalves(), jnp.ones((3, 2)))
     assert batched.batch_shape == (3,) and batched.matrix(X).shape == (3, 6, 6)
 
@@ -129,7 +139,9 @@ def test_points_of_other_ranks():
     scalar = tfpk.ExponentiatedQuadratic(feature_ndims=0)
     np.testing.assert_allclose(scalar.matrix(X[:, 0]), tfpk.ExponentiatedQuadratic().matrix(X[:, :1]), rtol=1e-15)
     image = tfpk.ExponentiatedQuadratic(feature_ndims=2)
-    np.testing.assert_allclose(image.matrix(X.reshape(3, 2, 2)), tfpk.ExponentiatedQuadratic().matrix(X.reshape(3, 4)), rtol=1e-15)
+    np.testing.assert_allclose(
+        image.matrix(X.reshape(3, 2, 2)), tfpk.ExponentiatedQuadratic().matrix(X.reshape(3, 4)), rtol=1e-15
+    )
 
 
 def test_a_kernel_of_the_users_own_needs_only_one_pair():

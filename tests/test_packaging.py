@@ -103,8 +103,9 @@ from jax import random
 import distrax_like as dl
 from distrax_like import distributions as tfd, bijectors as tfb, kernels as tfpk, inference as tfp
 key = random.PRNGKey(0)
-for d in [tfd.Normal(0, 1), tfd.Gamma(2, 1), tfd.Beta(2., 3.), tfd.Dirichlet([1, 2, 3]), tfd.StudentT(3, 0, 1), tfd.Poisson(2),
-          tfd.Uniform(), tfd.HalfCauchy(0, 1), tfd.MultivariateNormalTriL([0, 0], [[1, 0], [0, 1]]), tfd.Binomial(5, probs=0.3)]:
+for d in [tfd.Normal(0, 1), tfd.Gamma(2, 1), tfd.Beta(2., 3.), tfd.Dirichlet([1, 2, 3]), tfd.StudentT(3, 0, 1),
+          tfd.Poisson(2), tfd.Uniform(), tfd.HalfCauchy(0, 1), tfd.Binomial(5, probs=0.3),
+          tfd.MultivariateNormalTriL([0, 0], [[1, 0], [0, 1]])]:
     x = d.sample(3, seed=key)
     assert x.dtype == d.log_prob(x).dtype == jnp.float32, d
     assert not d.log_prob(x).weak_type

@@ -35,7 +35,9 @@ class Plain(Module):
         (lambda: tfb.ScaleMatvecTriL(jnp.ones(3)), ["ScaleMatvecTriL", "scale_tril", "(3,)"]),
         (lambda: tfpk.ExponentiatedQuadratic(jnp.ones(2), jnp.ones(3)), ["ExponentiatedQuadratic", "(2,)", "(3,)"]),
         (
-            lambda: tfd.MixtureSameFamily(tfd.Categorical(logits=jnp.zeros((2, 3))), tfd.Normal(jnp.zeros((5, 3)), 1.0)),
+            lambda: tfd.MixtureSameFamily(
+                tfd.Categorical(logits=jnp.zeros((2, 3))), tfd.Normal(jnp.zeros((5, 3)), 1.0)
+            ),
             ["MixtureSameFamily", "(2,)", "(5,)"],
         ),
     ],
@@ -92,6 +94,9 @@ def test_every_public_module_declares_its_arrays():
             assert cls.__doc__, name
             for field in dataclasses.fields(cls):
                 assert not (field.type is Array or field.type is jax.Array), f"{name}.{field.name}"
-                if "distrax_like" in field.metadata and field.metadata["distrax_like"].__class__.__name__ == "_Parameter":
+                if (
+                    "distrax_like" in field.metadata
+                    and field.metadata["distrax_like"].__class__.__name__ == "_Parameter"
+                ):
                     options = [field.type, *getattr(field.type, "__args__", ())]
                     assert any(hasattr(t, "dim_str") for t in options), f"{name}.{field.name}"

@@ -5,6 +5,7 @@ from distrax_like.bijectors._compose import Chain as Chain, Invert as Invert
 from distrax_like.bijectors._elementwise import (
     Exp as Exp,
     Identity as Identity,
+    OntoInterval as OntoInterval,
     Scale as Scale,
     Shift as Shift,
     Sigmoid as Sigmoid,
@@ -47,6 +48,7 @@ __all__ = [
     "Identity",
     "Image",
     "Invert",
+    "OntoInterval",
     "Scale",
     "ScaleMatvecDiag",
     "ScaleMatvecTriL",

@@ -10,7 +10,7 @@ from distrax_like._misc import Numeric, promote
 from distrax_like._module import parameter
 from distrax_like.bijectors._bijector import Bijector, Values
 from distrax_like.special import softplus_inverse
-from distrax_like.supports import Support, greater_than, open_interval, positive, real
+from distrax_like.supports import Support, extended_real, greater_than, open_interval, positive, real
 
 
 class _Increasing(Bijector):
@@ -169,6 +169,47 @@ class Sigmoid(_Increasing):
             return below - above, -below - above
         below, above = jnp.log(y - self.low), jnp.log(self.high - y)
         return below - above, jnp.log(self.high - self.low) - below - above
+
+
+class OntoInterval(_Increasing):
+    """The reals onto an interval whose ends may be infinite, element by element.
+
+    Sigmoid between two finite ends, y = low + exp(x) or y = high - exp(-x) for one, y = x for none.
+    """
+
+    low: Float[Array, "*#batch"] = parameter(extended_real)
+    high: Float[Array, "*#batch"] = parameter(extended_real)
+
+    def __init__(self, low: Numeric, high: Numeric):
+        self.low, self.high = promote(low, high)
+
+    @property
+    def image(self) -> Support:
+        return open_interval(self.low, self.high)
+
+    def _pieces(self) -> tuple[Array, Array, Sigmoid]:
+        # Every formula sees finite ends, also where it is not the one that counts.
+        bounded = jnp.isfinite(self.low) & jnp.isfinite(self.high)
+        low = jnp.where(jnp.isfinite(self.low), self.low, 0)
+        high = jnp.where(jnp.isfinite(self.high), self.high, 0)
+        return low, high, Sigmoid(jnp.where(bounded, low, 0), jnp.where(bounded, high, 1))
+
+    def _select(self, both: Values, from_low: Values, from_high: Values, free: Values) -> Values:
+        below, above = jnp.isfinite(self.low), jnp.isfinite(self.high)
+        return jnp.where(below, jnp.where(above, both, from_low), jnp.where(above, from_high, free))
+
+    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+        low, high, sigmoid = self._pieces()
+        y, log_det = sigmoid._forward_and_log_det(x)
+        y = self._select(y, low + jnp.exp(x), high - jnp.exp(-x), x)
+        return y, self._select(log_det, x, -x, jnp.zeros_like(x))
+
+    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+        low, high, sigmoid = self._pieces()
+        below, above = jnp.isfinite(self.low), jnp.isfinite(self.high)
+        x, log_det = sigmoid._inverse_and_log_det(jnp.where(below & above, y, 0.5))
+        up, down = jnp.log(jnp.where(below, y - low, 1)), jnp.log(jnp.where(above, high - y, 1))
+        return self._select(x, up, -down, y), self._select(log_det, -up, -down, jnp.zeros_like(y))
 
 
 class Tanh(_Increasing):

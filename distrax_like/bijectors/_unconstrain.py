@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 from jax.core import Tracer
+from jaxtyping import Array
 
 from distrax_like import supports
 from distrax_like._module import Module, _Data, _Parameter, _specs, copy_with, resolve_support
 from distrax_like.bijectors._bijector import Bijector
 from distrax_like.bijectors._compose import Chain
-from distrax_like.bijectors._elementwise import Exp, Identity, Shift, Sigmoid
+from distrax_like.bijectors._elementwise import Exp, Identity, OntoInterval, Shift, Sigmoid
 from distrax_like.bijectors._matrix import CholeskyOuterProduct, CorrelationCholesky, FillScaleTriL
 from distrax_like.bijectors._vector import Ascending, SoftmaxCentered, UnitVector
 
@@ -51,7 +52,7 @@ bijector_for.register(supports.Positive, lambda _: Exp())
 bijector_for.register(supports.Nonnegative, lambda _: Exp())
 bijector_for.register(supports.GreaterThan, lambda s: Chain([Shift(s.low), Exp()]))
 bijector_for.register(supports.UnitInterval, lambda _: Sigmoid())
-bijector_for.register(supports.Interval, lambda s: Sigmoid(s.low, s.high))
+bijector_for.register(supports.Interval, lambda s: _onto_interval(s.low, s.high))
 bijector_for.register(supports.Independent, lambda s: bijector_for(s.base))
 bijector_for.register(supports.Simplex, lambda _: SoftmaxCentered())
 bijector_for.register(supports.Ordered, lambda _: Ascending())
@@ -60,6 +61,13 @@ bijector_for.register(supports.UnitVector, lambda _: UnitVector())
 bijector_for.register(supports.LowerCholesky, lambda _: FillScaleTriL(Exp(), None))
 bijector_for.register(supports.PositiveDefinite, lambda _: Chain([CholeskyOuterProduct(), FillScaleTriL(Exp(), None)]))
 bijector_for.register(supports.CorrelationCholesky, lambda _: CorrelationCholesky())
+
+
+def _onto_interval(low: Array, high: Array) -> Bijector:
+    # Only ends that may be infinite need the map that tells the cases apart.
+    known = not isinstance(low, Tracer) and not isinstance(high, Tracer)
+    finite = known and bool(jnp.all(jnp.isfinite(low)) & jnp.all(jnp.isfinite(high)))
+    return Sigmoid(low, high) if finite else OntoInterval(low, high)
 
 
 class Unconstrained(eqx.Module):

@@ -38,8 +38,8 @@ def probs_to_logits(p: Float[Array, "..."]) -> Float[Array, "..."]:
 class Bernoulli(Distribution):
     """One with probability p, zero with probability 1 - p.
 
-    **Arguments:** exactly one of `logits`: log(p / (1 - p)), which is what is stored, and `probs`: p; `dtype`: of a draw
-    (default `int32`).
+    **Arguments:** exactly one of `logits`: log(p / (1 - p)), which is what is stored, and `probs`: p; `dtype`: of a
+    draw (default `int32`).
 
     **Raises:** `ValueError` for both or neither of `logits` and `probs`.
     """
@@ -101,8 +101,8 @@ def _kl_bernoulli(p: Bernoulli, q: Bernoulli) -> Array:
 class Categorical(Distribution):
     """A category k of 0, 1, …, n - 1 with probability p_k.
 
-    **Arguments:** exactly one of `logits`: unnormalised log probabilities of shape `batch + (n,)`, which is what is stored,
-    and `probs`: p, which need not be normalised; `dtype`: of a draw (default `int32`).
+    **Arguments:** exactly one of `logits`: unnormalised log probabilities of shape `batch + (n,)`, which is what is
+    stored, and `probs`: p, which need not be normalised; `dtype`: of a draw (default `int32`).
 
     **Raises:** `ValueError` for both or neither of `logits` and `probs`.
     """

@@ -1,7 +1,7 @@
 """The base class of distributions."""
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, SupportsIndex
 
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, Shaped
@@ -19,7 +19,8 @@ class Distribution(Module):
 
     A subclass declares its parameters and writes what it has: `support`, `_log_prob(value)` and `_sample(key, shape)`
     at least, `_event_shape` where an event is not a scalar, and any of the other hooks (`_mean`, `_cdf`, …). A hook
-    sees clean input: a value of this dtype inside the support, a typed key, a full shape.
+    sees clean input: a value of this dtype inside the support, of at least the batch and event shape; a typed key; a full
+    shape. `_log_prob` gives one number for each event of the value.
 
     The public methods below are final. Shapes: a draw has shape `sample_shape + batch_shape + event_shape`, and a
     value of shape `sample + batch + event` has a log density of shape `sample + batch`; both broadcast.
@@ -109,7 +110,9 @@ class Distribution(Module):
         dtypes = [x.dtype for x, _ in self._batch_leaves() if jnp.issubdtype(x.dtype, jnp.floating)]
         return jnp.result_type(*dtypes) if dtypes else default_float()
 
-    def sample(self, sample_shape: int | Sequence[int] = (), *, seed: PRNGKeyArray | Any = None) -> Values:
+    def sample(
+        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: PRNGKeyArray | Any = None
+    ) -> Values:
         """Random draws.
 
         **Arguments:** `sample_shape`: how many, an int or a shape; `seed`: a key from `jax.random.key`.
@@ -122,7 +125,7 @@ class Distribution(Module):
         return self._sample(key, as_shape(sample_shape) + self.batch_shape)
 
     def sample_and_log_prob(
-        self, sample_shape: int | Sequence[int] = (), *, seed: PRNGKeyArray | Any = None
+        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: PRNGKeyArray | Any = None
     ) -> tuple[Values, Values]:
         """Random draws and their log densities in one pass, which for transformed distributions needs no inverse."""
         key = as_key(seed, f"{type(self).__name__}.sample_and_log_prob")
@@ -229,7 +232,8 @@ class Distribution(Module):
         trailing = value.shape[value.ndim - len(event) :] if value.ndim >= len(event) else None
         if trailing != event:
             raise ValueError(
-                f"{type(self).__name__}.{method}: the value must end in the event shape {event}, got shape {value.shape}"
+                f"{type(self).__name__}.{method}: the value must end in the event shape {event}, "
+                f"got shape {value.shape}"
             )
         lead = value.shape[: value.ndim - len(event)]
         try:
@@ -241,4 +245,3 @@ class Distribution(Module):
             ) from None
         # Hooks and supports whose ends differ over the batch then see one value for each element of it.
         return jnp.broadcast_to(value, lead + event)
-

@@ -149,8 +149,8 @@ class GaussianProcessRegressionModel(_Process):
     - `observation_index_points`: X, of shape `batch + (m, d)`.
     - `observations`: y, of shape `batch + (m,)`.
     - `observation_noise_variance`: of the observations.
-    - `predictive_noise_variance`: of the values at Z: that of the observations where not given, as for new observations; zero
-      for the noiseless function.
+    - `predictive_noise_variance`: of the values at Z: that of the observations where not given, as for new
+      observations; zero for the noiseless function.
     - `mean_fn`, `jitter`: see `GaussianProcess`.
     """
 
@@ -200,7 +200,10 @@ class GaussianProcessRegressionModel(_Process):
         lead = jnp.broadcast_shapes(factor.shape[:-2], cross.shape[:-2], residual.shape[:-2])
         factor, right = (
             jnp.broadcast_to(x, lead + x.shape[-2:])
-            for x in (factor, jnp.concatenate([jnp.broadcast_to(x, lead + x.shape[-2:]) for x in (cross, residual)], -1))
+            for x in (
+                factor,
+                jnp.concatenate([jnp.broadcast_to(x, lead + x.shape[-2:]) for x in (cross, residual)], -1),
+            )
         )
         solved = jsl.solve_triangular(factor, right, lower=True)
         cross, residual = solved[..., :-1], solved[..., -1:]

@@ -68,14 +68,14 @@ class HiddenMarkovModel(Distribution):
         wanted = ((t - 1,) if self.time_varying_transition_distribution else ()) + (k,)
         if transition.batch_shape[-len(wanted) :] != wanted or transition.num_categories != k:
             raise ValueError(
-                f"HiddenMarkovModel: transition_distribution must have batch shape (..., {', '.join(map(str, wanted))}) and "
-                f"{k} categories, like the states of initial_distribution; got batch shape {transition.batch_shape} and "
-                f"{transition.num_categories} categories"
+                f"HiddenMarkovModel: the batch shape of transition_distribution must end in {wanted} and it must have "
+                f"{k} categories, like the states of initial_distribution; got batch shape "
+                f"{transition.batch_shape} and {transition.num_categories} categories"
             )
         wanted = ((t,) if self.time_varying_observation_distribution else ()) + (k,)
         if observation.batch_shape[-len(wanted) :] != wanted:
             raise ValueError(
-                f"HiddenMarkovModel: observation_distribution must have batch shape (..., {', '.join(map(str, wanted))}), "
+                f"HiddenMarkovModel: the batch shape of observation_distribution must end in {wanted}, "
                 f"got {observation.batch_shape}"
             )
         if self.mask is not None and self.mask.shape[-1:] != (t,):

@@ -7,7 +7,7 @@ import inspect
 import math
 import zlib
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import equinox as eqx
 import jax
@@ -39,8 +39,8 @@ class JointDistribution(Module):
 
     The base of `JointDistributionCoroutine`, `JointDistributionSequential` and `JointDistributionNamed`. A model
     describes one draw. Its log density is the scalar sum over all sites and all their batch dimensions; many draws,
-    in a sample shape before the one-draw shape of the sites, are mapped over. Each site draws with a key of its own made
-    from its name, so a further named site does not change the draws of the others.
+    in a sample shape before the one-draw shape of the sites, are mapped over. Each site draws with a key of its own
+    made from its name, so a further named site does not change the draws of the others.
     """
 
     def _walk(self) -> Walk:
@@ -98,18 +98,20 @@ class JointDistribution(Module):
         """The one-draw shapes of the sites, batch dimensions included, in the container of a draw."""
         return self._pack({name: site.shape for name, site in self._sites().items()})
 
-    def sample(self, sample_shape: int | Sequence[int] = (), *, seed: Any = None, value: Any = None) -> Any:
+    def sample(
+        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Any = None, value: Any = None
+    ) -> Any:
         """Random draws of all sites.
 
-        **Arguments:** `sample_shape`: how many; `seed`: a key; `value`: values of some sites, with None for (or without)
-        those to draw given these.
+        **Arguments:** `sample_shape`: how many; `seed`: a key; `value`: values of some sites, with None for (or
+        without) those to draw given these.
 
         **Returns:** a container of arrays of shape `sample_shape + batch_shape + event_shape` of each site.
         """
         return self.sample_distributions(sample_shape, seed=seed, value=value)[1]
 
     def sample_distributions(
-        self, sample_shape: int | Sequence[int] = (), *, seed: Any = None, value: Any = None
+        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Any = None, value: Any = None
     ) -> tuple[Any, Any]:
         """Random draws, with the distribution of each site given the values of those before it.
 
@@ -147,9 +149,7 @@ class JointDistribution(Module):
             expanded = {name: _expand(x, shape, sites[name].shape) for name, x in given.items()}
             keys = jax.random.split(key, math.prod(shape))
             distributions, values = jax.vmap(one, in_axes=(0, axes))(keys, expanded)
-            distributions, values = jax.tree.map(
-                lambda x: jnp.reshape(x, shape + x.shape[1:]), (distributions, values)
-            )
+            distributions, values = jax.tree.map(lambda x: jnp.reshape(x, shape + x.shape[1:]), (distributions, values))
         else:
             distributions, values = draw(key, given)
         return self._pack({n: distributions[n] for n in sites}), self._pack({n: values[n] for n in sites})
@@ -240,7 +240,7 @@ def _total(terms: Mapping[str, Array]) -> Array:
 
 
 def _fit(who: str, values: dict[str, Array], sites: Mapping[str, _Site]) -> tuple[dict[str, Array], Shape]:
-    """The values, checked to end in the one-draw shapes of their sites, and the shape in which what is left broadcasts."""
+    """The values, checked to end in the one-draw shapes of their sites, and the shape to which the rest broadcasts."""
     leads = {}
     for name, x in values.items():
         shape = sites[name].shape
@@ -290,7 +290,8 @@ class JointDistributionCoroutine(JointDistribution):
         yield "y", Sample(Normal(mu, 1.0), 10)
     ```
 
-    A site without a name is called after its place, `var0`, `var1`, … A draw is a named tuple. `yield from` nests models.
+    A site without a name is called after its place, `var0`, `var1`, … A draw is a named tuple. `yield from` nests
+    models.
 
     **Arguments:** `model`: a generator function without arguments, or a callable module, whose arrays are then leaves
     (arrays a plain function closes over are constants); `batch_ndims`, `sample_dtype`, `use_vectorized_map`: TFP's,
@@ -409,7 +410,9 @@ class JointDistributionNamed(JointDistribution):
         while len(order) < len(parents):
             ready = [n for n, ps in parents.items() if n not in order and all(p in order for p in ps)]
             if not ready:
-                raise ValueError(f"{who}: the sites {sorted(set(parents) - set(order))} depend on each other in a circle")
+                raise ValueError(
+                    f"{who}: the sites {sorted(set(parents) - set(order))} depend on each other in a circle"
+                )
             order |= {n: parents[n] for n in ready}
         return order
 
@@ -483,7 +486,7 @@ class JointDistributionPinned(Module):
         """`log_density`."""
         return self.log_density(*args, **kwargs)
 
-    def sample_unpinned(self, sample_shape: int | Sequence[int] = (), *, seed: Any = None) -> Any:
+    def sample_unpinned(self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Any = None) -> Any:
         """Draws of the free sites from the model run forward with the pinned values: no draws of the posterior."""
         draws = self.distribution.sample(sample_shape, seed=seed, value=self.pins)
         values = self.distribution._by_name(draws, self.distribution._sites())
@@ -502,8 +505,8 @@ class JointDistributionPinned(Module):
                 return self.pins[name]
             if distribution.support.is_discrete:
                 raise ValueError(
-                    f"{type(joint).__name__}: the site {name!r} is discrete, so it cannot be a free real; pin it or sum "
-                    "it out of the model"
+                    f"{type(joint).__name__}: the site {name!r} is discrete, so it cannot be a free real; pin it or "
+                    "sum it out of the model"
                 )
             bijector = bijector_for(distribution.support)
             shape = distribution.batch_shape + bijector.inverse_event_shape(distribution.event_shape)
@@ -518,12 +521,12 @@ class JointDistributionPinned(Module):
 class UnconstrainedDensity(Module):
     """A pinned joint density in the coordinates of its free reals: a function from vectors of length `dim`.
 
-    The log density includes the log determinants of the maps onto the supports of the sites, so it is the density of the
-    vector. The model runs once: supports may depend on the sites before them. The pinned data are leaves, so new data of
-    the same shapes need no new compilation.
+    The log density includes the log determinants of the maps onto the supports of the sites, so it is the density of
+    the vector. The model runs once: supports may depend on the sites before them. The pinned data are leaves, so new
+    data of the same shapes need no new compilation.
 
-    **Arguments:** `pinned`: the joint density; `layout`: name and unconstrained shape of each free site, in order; `dtype`:
-    of a starting point. Made by `JointDistributionPinned.unconstrained`.
+    **Arguments:** `pinned`: the joint density; `layout`: name and unconstrained shape of each free site, in order;
+    `dtype`: of a starting point. Made by `JointDistributionPinned.unconstrained`.
     """
 
     pinned: JointDistributionPinned
@@ -546,7 +549,7 @@ class UnconstrainedDensity(Module):
         return pieces
 
     def _run(self, free: Callable[[str, Distribution, Bijector], Array], seen: Visit = lambda name, _: None) -> None:
-        """Runs the model once: `free` gives the values of the sites that are not pinned, `seen` is told of the others."""
+        """Runs the model once: `free` gives the values of the free sites, `seen` is told of the others."""
         pins = self.pinned.pins
 
         def visit(name: str, distribution: Distribution) -> Array:

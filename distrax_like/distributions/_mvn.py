@@ -67,7 +67,8 @@ class MultivariateNormalTriL(Distribution):
     """The normal distribution of a vector with mean loc and covariance L L^T.
 
     **Arguments:** `loc`: of shape `batch + (d,)` (zeros where not given); `scale_tril`: L, lower triangular with a
-    positive diagonal, of shape `batch + (d, d)` (the identity where not given). Entries above the diagonal are not read.
+    positive diagonal, of shape `batch + (d, d)` (the identity where not given). Entries above the diagonal are not
+    read.
 
     **Raises:** `ValueError` where neither is given.
     """

@@ -22,8 +22,8 @@ def _is_affine(bijector: Bijector) -> bool:
 class TransformedDistribution(Distribution):
     """The distribution of y = f(x) for x from a distribution: log p(y) = log p(x) + log |det dx/dy|.
 
-    A quantile, a median and distribution functions are there for monotone elementwise maps, a mean and a mode for affine
-    ones.
+    A quantile, a median and distribution functions are there for monotone elementwise maps, a mean and a mode for
+    affine ones.
 
     **Arguments:** `distribution`: of x; `bijector`: f. Where the bijector has more batch dimensions than the
     distribution, each element of its batch is an independent draw.

@@ -1,6 +1,7 @@
 """Distributions made of one other: batch dimensions as event dimensions, and independent repetition."""
 
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -17,8 +18,8 @@ from distrax_like.supports import Support
 class Independent(Distribution):
     """The joint distribution of the last batch dimensions of another, as one event.
 
-    **Arguments:** `distribution`; `reinterpreted_batch_ndims`: how many batch dimensions become event dimensions (all but
-    the first where not given).
+    **Arguments:** `distribution`; `reinterpreted_batch_ndims`: how many batch dimensions become event dimensions (all
+    but the first where not given).
 
     **Raises:** `ValueError` where the distribution has fewer.
     """
@@ -101,7 +102,7 @@ class Sample(Distribution):
     sample_shape: Shape = eqx.field(static=True)
     distribution: Distribution = part()
 
-    def __init__(self, distribution: Distribution, sample_shape: int | Sequence[int] = ()):
+    def __init__(self, distribution: Distribution, sample_shape: SupportsIndex | Sequence[SupportsIndex] = ()):
         self.distribution = distribution
         self.sample_shape = as_shape(sample_shape)
 

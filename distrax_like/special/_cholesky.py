@@ -32,8 +32,8 @@ def jittered_cholesky(matrix: Float[Array, "... n n"], jitter: Float[Array, ""] 
 
 @jittered_cholesky.defjvp
 def _(primals, tangents):
-    # dL = L tril(L^-1 dA L^-T) with half the diagonal, from the factor that was found: differentiating through the search
-    # would meet the NaN of the factorisations that failed.
+    # dL = L tril(L^-1 dA L^-T) with half the diagonal, from the factor that was found: differentiating through the
+    # search would meet the NaN of the factorisations that failed.
     factor = jittered_cholesky(*primals)
     change, shift = tangents
     eye = jnp.eye(factor.shape[-1], dtype=factor.dtype)

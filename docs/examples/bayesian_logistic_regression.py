@@ -1,7 +1,7 @@
 """Bayesian logistic regression of the Iris data with the No-U-Turn Sampler.
 
-Prints the average accuracy of the posterior draws and that of Bayesian model averaging, and saves two figures: the trace
-of the log density, and the predicted probabilities over the two petal measurements.
+Prints the average accuracy of the posterior draws and that of Bayesian model averaging, and saves two figures: the
+trace of the log density, and the predicted probabilities over the two petal measurements.
 
     python docs/examples/bayesian_logistic_regression.py [folder for the figures]
 """
@@ -81,10 +81,14 @@ def plot_predictive(states, path):
     sepal = np.broadcast_to(features[:, :2].mean(0), (*length.shape, 2))
     grid = jnp.concatenate([sepal, length[..., None], width[..., None]], axis=-1)
     w, b = (x[::5] for x in states)
-    probs = jax.jit(lambda w, b: jnp.mean(jax.nn.softmax(jnp.einsum("xyf,sfc->sxyc", grid, w) + b[:, None, None]), 0))(w, b)
+    probs = jax.jit(lambda w, b: jnp.mean(jax.nn.softmax(jnp.einsum("xyf,sfc->sxyc", grid, w) + b[:, None, None]), 0))(
+        w, b
+    )
     figure, ax = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
     shade = 1 - 0.75 * (1 - np.asarray(probs) @ colours)
-    ax.imshow(np.clip(shade, 0, 1), origin="lower", aspect="auto", extent=(0.5, 7.5, -0.1, 2.8), interpolation="bilinear")
+    ax.imshow(
+        np.clip(shade, 0, 1), origin="lower", aspect="auto", extent=(0.5, 7.5, -0.1, 2.8), interpolation="bilinear"
+    )
     ax.contour(length, width, probs.max(-1), levels=[0.6, 0.9], colors="white", linewidths=0.9, linestyles=["--", "-"])
     for k, name in enumerate(iris.target_names):
         of_class = labels == k

@@ -70,6 +70,12 @@ CASES = {
     "SoftplusOf": Case(
         lambda a: bij.Softplus(a([0.5, 1.0, 3.0]), a(1.0)), BATCHED, (3,), image=supports.greater_than(1.0)
     ),
+    "OntoInterval": Case(
+        lambda a: bij.OntoInterval(a([-1.0, 2.0, -np.inf, -np.inf]), a([3.0, np.inf, 1.0, np.inf])),
+        np.repeat(np.array(LINE)[:, None], 4, axis=1),
+        batch=(4,),
+        image=supports.interval(np.array([-1.0, 2.0, -np.inf, -np.inf]), np.array([3.0, np.inf, 1.0, np.inf])),
+    ),
     "Sigmoid": Case(lambda a: bij.Sigmoid(), LINE, image=supports.unit_interval),
     "SigmoidOf": Case(
         lambda a: bij.Sigmoid(a([-1.0, 0.0, 2.0]), a([3.0, 3.0, 3.0])),
