@@ -19,8 +19,8 @@ class Distribution(Module):
 
     A subclass declares its parameters and writes what it has: `support`, `_log_prob(value)` and `_sample(key, shape)`
     at least, `_event_shape` where an event is not a scalar, and any of the other hooks (`_mean`, `_cdf`, …). A hook
-    sees clean input: a value of this dtype inside the support, of at least the batch and event shape; a typed key; a full
-    shape. `_log_prob` gives one number for each event of the value.
+    sees clean input: a value of this dtype inside the support, of at least the batch and event shape; a typed key; a
+    full shape. `_log_prob` gives one number for each event of the value.
 
     The public methods below are final. Shapes: a draw has shape `sample_shape + batch_shape + event_shape`, and a
     value of shape `sample + batch + event` has a log density of shape `sample + batch`; both broadcast.
