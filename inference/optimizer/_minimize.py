@@ -7,11 +7,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from distrax_like._misc import Numeric, as_callable, promote
-from distrax_like.inference.optimizer._directions import bfgs, dot, lbfgs, remember
+from distrax_like.inference.optimizer._directions import Direction, bfgs, dot, lbfgs, remember
 from distrax_like.inference.optimizer._line_search import LineSearch, advance, begin
 
 # Differences of the objective below this many units of rounding are taken for noise.
@@ -123,7 +122,8 @@ def bfgs_minimize(
         problem.flat.dtype,
     )  # fmt: skip
     final, finite = _run(problem.evaluate, problem.flat, method, limits, stopping_condition or converged_all, None)
-    results = BFGSOptimizerResults(*_common(final, problem), _batch_first(final.memory.inverse_hessian))
+    estimate = _batch_first(final.memory.inverse_hessian)
+    results = BFGSOptimizerResults(*_common(final, problem), inverse_hessian_estimate=estimate)
     return _require(results, finite, _not_finite("bfgs_minimize"))
 
 
@@ -179,8 +179,9 @@ def lbfgs_minimize(
     stop = stopping_condition or converged_all
     final, finite = _run(problem.evaluate, problem.flat, _LBFGS(pairs), limits, stop, previous)
     scale = final.memory.scale[:, None]
-    deltas = (_batch_first(x * scale) for x in (final.memory.position_deltas, final.memory.gradient_deltas))
-    return _require(LBFGSOptimizerResults(*_common(final, problem), *deltas), finite, _not_finite("lbfgs_minimize"))
+    s, y = (_batch_first(x * scale) for x in (final.memory.position_deltas, final.memory.gradient_deltas))
+    results = LBFGSOptimizerResults(*_common(final, problem), position_deltas=s, gradient_deltas=y)
+    return _require(results, finite, _not_finite("lbfgs_minimize"))
 
 
 class _Evaluate(eqx.Module):
@@ -252,7 +253,7 @@ class _BFGS(eqx.Module):
     scale: bool = eqx.field(static=True)
 
     @property
-    def transformation(self) -> optax.GradientTransformation:
+    def transformation(self) -> Direction:
         return bfgs(self.initial_inverse_hessian, self.scale)
 
 
@@ -260,7 +261,7 @@ class _LBFGS(eqx.Module):
     num_correction_pairs: int = eqx.field(static=True)
 
     @property
-    def transformation(self) -> optax.GradientTransformation:
+    def transformation(self) -> Direction:
         return lbfgs(self.num_correction_pairs)
 
 
@@ -353,7 +354,7 @@ def _run(
     return jax.lax.while_loop(go_on, turn, state), jnp.all(finite)
 
 
-def _aim(transformation: optax.GradientTransformation, state: _State) -> _State:
+def _aim(transformation: Direction, state: _State) -> _State:
     """Where a new direction is due, finds it and begins a search along it."""
     position, value, gradient = state.position, state.value, state.gradient
     memory = _where(state.fresh, transformation.init(position), state.memory)
@@ -395,11 +396,13 @@ def _step(
     # Along a quasi-Newton direction the slope is twice the decrease that the model promises.
     converged = (accepted & within) | (stuck & (-state.search.start.slope <= state.search.noise))
     retry = stuck & ~converged & ~state.fresh
-    point = (trial, value, gradient), (state.position, state.value, state.gradient)
+    new = (trial, value, gradient)
+    position, value, gradient = _where(accepted | unbounded, new, (state.position, state.value, state.gradient))
+    failed, turning = unbounded | (stuck & ~converged & state.fresh), accepted | retry
+    fresh, gain = (state.fresh & ~accepted) | retry, jnp.where(accepted & lower, change, jnp.inf)
     return _State(
-        *_where(accepted | unbounded, *point), state.direction, search, state.memory,
-        converged, unbounded | (stuck & ~converged & state.fresh), state.iterations + accepted, state.evaluations + 1,
-        accepted | retry, (state.fresh & ~accepted) | retry, jnp.where(accepted & lower, change, jnp.inf), idle,
+        position, value, gradient, state.direction, search, state.memory, converged, failed,
+        state.iterations + accepted, state.evaluations + 1, turning, fresh, gain, idle,
     )  # fmt: skip
 
 
