@@ -89,7 +89,7 @@ class DualAveragingStepSizeAdaptation(TransitionKernel):
         self.decay_rate = promote(decay_rate)
 
     @property
-    def target_log_prob_fn(self) -> Callable[..., Any]:  # pyright: ignore
+    def target_log_prob_fn(self) -> Callable[..., Any]:  # type: ignore[misc, override] # pyright: ignore
         return self.inner_kernel.target_log_prob_fn
 
     def init(self, position: PyTree, *, seed: Any = None) -> DualAveragingState:

@@ -155,7 +155,7 @@ def flat_step_size(step_size: PyTree, position: PyTree, who: str) -> Array:
         return step_size.astype(dtype) if step_size.ndim == 0 else jnp.concatenate(spread(step_size, position, ""))
     if isinstance(step_size, dict):
         same = isinstance(position, dict) and step_size.keys() == position.keys()
-        keys = sorted(step_size) if same else []  # the order in which JAX flattens a dict
+        keys: Any = sorted(step_size) if same else []  # the order in which JAX flattens a dict
     else:
         same = isinstance(position, list | tuple) and len(step_size) == len(position)
         keys = range(len(step_size))

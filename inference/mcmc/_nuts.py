@@ -78,8 +78,8 @@ class NoUTurnSampler(HamiltonianKernel):
         words = jax.random.bits(tree_key, (3,), jnp.uint32)
         directions, words = words[2], words[:2]
         # One row for each level of the largest subtree, and one that is only written.
-        checkpoints = jnp.zeros((self.max_tree_depth, x0.size), dtype)
-        checkpoints = (checkpoints,) * (3 if self.extra_turn_checks else 2)
+        empty = jnp.zeros((self.max_tree_depth, x0.size), dtype)
+        checkpoints = (empty,) * (3 if self.extra_turn_checks else 2)
 
         def subtree(depth: Array, step: Array, x: Array, p: Array, grad: Array, checkpoints: Any) -> Any:
             """`2**depth` leaves from the edge (x, p, grad) on, fewer where they turn or diverge."""

@@ -123,7 +123,7 @@ def bfgs_minimize(
     )  # fmt: skip
     final, finite = _run(problem.evaluate, problem.flat, method, limits, stopping_condition or converged_all, None)
     estimate = _batch_first(final.memory.inverse_hessian)
-    results = BFGSOptimizerResults(*_common(final, problem), inverse_hessian_estimate=estimate)
+    results = BFGSOptimizerResults(**_common(final, problem), inverse_hessian_estimate=estimate)
     return _require(results, finite, _not_finite("bfgs_minimize"))
 
 
@@ -171,16 +171,17 @@ def lbfgs_minimize(
         tolerance, x_tolerance, f_relative_tolerance, f_absolute_tolerance, max_iterations, max_line_search_iterations,
         problem.flat.dtype,
     )  # fmt: skip
+    earlier = None
     if previous is not None:
-        previous = (
+        earlier = (
             previous.objective_value, problem.flatten(previous.objective_gradient), previous.num_iterations,
             previous.num_objective_evaluations, previous.position_deltas, previous.gradient_deltas,
         )  # fmt: skip
     stop = stopping_condition or converged_all
-    final, finite = _run(problem.evaluate, problem.flat, _LBFGS(pairs), limits, stop, previous)
+    final, finite = _run(problem.evaluate, problem.flat, _LBFGS(pairs), limits, stop, earlier)
     scale = final.memory.scale[:, None]
     s, y = (_batch_first(x * scale) for x in (final.memory.position_deltas, final.memory.gradient_deltas))
-    results = LBFGSOptimizerResults(*_common(final, problem), position_deltas=s, gradient_deltas=y)
+    results = LBFGSOptimizerResults(**_common(final, problem), position_deltas=s, gradient_deltas=y)
     return _require(results, finite, _not_finite("lbfgs_minimize"))
 
 
@@ -216,6 +217,7 @@ class _Problem:
     def __init__(self, fn: Callable[..., Any], position: PyTree, who: str):
         fn = as_callable(fn, "value_and_gradients_function")
         leaves, treedef = jax.tree.flatten(position)
+        structure: Any = treedef
         if not leaves:
             raise ValueError(f"{who} needs an initial_position with at least one array, got {position!r}")
         arrays = promote(*leaves)
@@ -232,7 +234,7 @@ class _Problem:
                     f"value_and_gradients_function returns values of shape {batch}, which is not how the shape {shape} "
                     "of initial_position begins: it must return one value for each problem of the batch"
                 )
-        if jax.tree.structure(gradient) != treedef or [jnp.shape(x) for x in jax.tree.leaves(gradient)] != shapes:
+        if jax.tree.structure(gradient) != structure or [jnp.shape(x) for x in jax.tree.leaves(gradient)] != shapes:
             raise ValueError(
                 "value_and_gradients_function must return a gradient like initial_position, "
                 f"{jax.tree.unflatten(treedef, shapes)}, got {jax.tree.map(jnp.shape, gradient)}"
@@ -434,9 +436,18 @@ def _require(tree: Any, good: Bool[Array, ""], message: str) -> Any:
     return tree
 
 
-def _common(final: _State, problem: _Problem) -> tuple[Any, ...]:
+def _common(final: _State, problem: _Problem) -> dict[str, Any]:
+    """The fields that both kinds of results have."""
     position, gradient = (problem.unflatten(jnp.moveaxis(x, 0, -1)) for x in (final.position, final.gradient))
-    return final.converged, final.failed, final.iterations, final.evaluations, position, final.value, gradient
+    return dict(
+        converged=final.converged,
+        failed=final.failed,
+        num_iterations=final.iterations,
+        num_objective_evaluations=final.evaluations,
+        position=position,
+        objective_value=final.value,
+        objective_gradient=gradient,
+    )
 
 
 def _where(condition: Bool[Array, "*batch"], yes: Any, no: Any) -> Any:
