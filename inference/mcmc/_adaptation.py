@@ -88,8 +88,8 @@ class DualAveragingStepSizeAdaptation(TransitionKernel):
         self.step_count_smoothing = promote(step_count_smoothing)
         self.decay_rate = promote(decay_rate)
 
-    @property
-    def target_log_prob_fn(self) -> Callable[..., Any]:  # type: ignore[misc, override] # pyright: ignore
+    @property  # type: ignore[misc]
+    def target_log_prob_fn(self) -> Callable[..., Any]:  # type: ignore[override] # pyright: ignore
         return self.inner_kernel.target_log_prob_fn
 
     def init(self, position: PyTree, *, seed: Any = None) -> DualAveragingState:
