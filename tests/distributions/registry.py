@@ -18,6 +18,8 @@ import distrax_like.bijectors as bij
 import distrax_like.distributions as dist
 from distrax_like.distributions import Distribution
 
+from .rayleigh import Rayleigh
+
 TAILS = "cdf survival_function log_cdf log_survival_function"
 MOMENTS = "mean variance stddev"
 
@@ -367,6 +369,13 @@ CASES = {
         lacks=f"{TAILS} quantile median mode entropy",
         line=True,
         ulps=100,
+    ),
+    "Rayleigh": Case(
+        make=lambda a: Rayleigh(a(SCALE)),
+        values=HALF_LINE,
+        reference=lambda i: st.rayleigh(scale=SCALE[i]),
+        outside=[-1.0, -1e-20, np.inf],
+        lacks=f"{TAILS} quantile median mode entropy {MOMENTS}",
     ),
 }
 CASES = {name: Case(**{**case.__dict__, "name": name}) for name, case in CASES.items()}
