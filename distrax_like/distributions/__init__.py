@@ -13,14 +13,16 @@ from distrax_like.distributions._gaussian_process import (
 from distrax_like.distributions._hidden_markov import HiddenMarkovModel as HiddenMarkovModel
 from distrax_like.distributions._joint import (
     JointDistribution as JointDistribution,
+    JointDistributionPinned as JointDistributionPinned,
+    UnconstrainedDensity as UnconstrainedDensity,
+)
+from distrax_like.distributions._joint_models import (
     JointDistributionCoroutine as JointDistributionCoroutine,
     JointDistributionCoroutineAutoBatched as JointDistributionCoroutineAutoBatched,
     JointDistributionNamed as JointDistributionNamed,
     JointDistributionNamedAutoBatched as JointDistributionNamedAutoBatched,
-    JointDistributionPinned as JointDistributionPinned,
     JointDistributionSequential as JointDistributionSequential,
     JointDistributionSequentialAutoBatched as JointDistributionSequentialAutoBatched,
-    UnconstrainedDensity as UnconstrainedDensity,
 )
 from distrax_like.distributions._kl import (
     kl_divergence as kl_divergence,

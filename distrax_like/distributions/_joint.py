@@ -1,20 +1,18 @@
-"""Joint distributions: one interpreter of models and three ways to write them."""
+"""Joint distributions: the interpreter of models, pinned sites, and densities in free coordinates."""
 
-import collections
 import difflib
 import functools
-import inspect
 import math
 import zlib
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Shape, as_callable, as_key, as_shape, default_float
+from distrax_like._misc import Shape, as_key, as_shape, default_float
 from distrax_like._module import Module, data
 from distrax_like.bijectors import Bijector, bijector_for
 from distrax_like.distributions._distribution import Distribution
@@ -23,15 +21,11 @@ Visit = Callable[[str, Distribution], Any]
 Walk = Generator[tuple[str, Distribution], Any, Any]
 
 
-class _Site:
-    """What is known of a site without drawing it: its one-draw shape, dtype, support and the map onto that."""
+class Site(NamedTuple):
+    """What is known of a site without a draw: its shape, batch and event together, and the dtype of densities."""
 
-    def __init__(self, distribution: Distribution):
-        self.batch_shape = distribution.batch_shape
-        self.shape = distribution.batch_shape + distribution.event_shape
-        self.dtype = distribution._float_dtype()
-        self.event_shape = distribution.event_shape
-        self.is_discrete = distribution.support.is_discrete
+    shape: Shape
+    dtype: Any
 
 
 class JointDistribution(Module):
@@ -67,13 +61,13 @@ class JointDistribution(Module):
         except StopIteration:
             pass
 
-    def _sites(self) -> dict[str, _Site]:
+    def _sites(self) -> dict[str, Site]:
         """The sites in order, from one abstract run of the model: nothing is computed."""
-        sites: dict[str, _Site] = {}
+        sites: dict[str, Site] = {}
 
         def draw(key: PRNGKeyArray) -> None:
             def visit(name: str, distribution: Distribution) -> Array:
-                sites[name] = _Site(distribution)
+                sites[name] = Site(distribution.batch_shape + distribution.event_shape, distribution._float_dtype())
                 return distribution.sample(seed=_site_key(key, name))
 
             self._run(visit)
@@ -161,7 +155,7 @@ class JointDistribution(Module):
 
         **Raises:** `ValueError` naming the site whose value is missing or of the wrong shape.
         """
-        return _total(self._parts(*args, **kwargs))
+        return total(self._parts(*args, **kwargs))
 
     def log_prob_parts(self, *args: Any, **kwargs: Any) -> Any:
         """The log density of each site given those before it, in the container of a draw; see `log_prob`."""
@@ -176,7 +170,7 @@ class JointDistribution(Module):
                 raise ValueError(f"{type(self).__name__}.log_prob: the site {name!r} has no value")
         return self._map_parts(values, sites)
 
-    def _map_parts(self, values: dict[str, Any], sites: dict[str, _Site]) -> dict[str, Any]:
+    def _map_parts(self, values: dict[str, Any], sites: dict[str, Site]) -> dict[str, Any]:
         values, lead = _fit(type(self).__name__, values, sites)
 
         def parts(values: dict[str, Any]) -> dict[str, Any]:
@@ -234,12 +228,12 @@ def _site_key(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
-def _total(terms: Mapping[str, Array]) -> Array:
+def total(terms: Mapping[str, Array]) -> Array:
     # From the first term on: a zero of the default dtype would widen float32 densities.
     return functools.reduce(jnp.add, terms.values()) if terms else jnp.zeros(())
 
 
-def _fit(who: str, values: dict[str, Array], sites: Mapping[str, _Site]) -> tuple[dict[str, Array], Shape]:
+def _fit(who: str, values: dict[str, Array], sites: Mapping[str, Site]) -> tuple[dict[str, Array], Shape]:
     """The values, checked to end in the one-draw shapes of their sites, and the shape to which the rest broadcasts."""
     leads = {}
     for name, x in values.items():
@@ -260,177 +254,6 @@ def _expand(x: Array, lead: Shape, own: Shape) -> Array:
     if x.ndim == len(own):
         return x
     return jnp.reshape(jnp.broadcast_to(x, lead + own), (-1, *own))
-
-
-@functools.cache
-def _struct_tuple(names: tuple[str, ...]) -> Any:
-    # One class for one list of names: JAX compares the classes of containers.
-    return collections.namedtuple("StructTuple", names)
-
-
-def _accept_defaults(who: str, batch_ndims: int | None, sample_dtype: Any = None) -> None:
-    """TFP's arguments that have one meaning here."""
-    if batch_ndims not in (None, 0):
-        raise ValueError(f"{who}: batch_ndims must be 0, got {batch_ndims}; a batch of models is a jax.vmap")
-    if sample_dtype is not None:
-        raise ValueError(f"{who}: sample_dtype must be None; a draw is a named tuple")
-
-
-def _root(distribution: Distribution) -> Distribution:
-    """Returns its argument. TFP's models mark sites without parents with it; here it changes nothing."""
-    return distribution
-
-
-class JointDistributionCoroutine(JointDistribution):
-    """A joint distribution written as a generator function, which yields a distribution and gets its value back:
-
-    ```python
-    def model():
-        mu = yield "mu", Normal(0.0, 5.0)
-        yield "y", Sample(Normal(mu, 1.0), 10)
-    ```
-
-    A site without a name is called after its place, `var0`, `var1`, … A draw is a named tuple. `yield from` nests
-    models.
-
-    **Arguments:** `model`: a generator function without arguments, or a callable module, whose arrays are then leaves
-    (arrays a plain function closes over are constants); `batch_ndims`, `sample_dtype`, `use_vectorized_map`: TFP's,
-    accepted at their defaults.
-    """
-
-    Root = staticmethod(_root)
-
-    model: Callable[..., Any]
-
-    def __init__(
-        self,
-        model: Callable[[], Any],
-        sample_dtype: Any = None,
-        batch_ndims: int | None = None,
-        use_vectorized_map: bool = False,
-    ):
-        _accept_defaults(type(self).__name__, batch_ndims, sample_dtype)
-        self.model = as_callable(model, f"{type(self).__name__}: model")
-
-    def _walk(self) -> Walk:
-        generator: Any = self.model()
-        if not inspect.isgenerator(generator):
-            raise TypeError(f"{type(self).__name__}: the model must be a generator function, with `yield` in it")
-        position = 0
-        value: Any = None
-        while True:
-            try:
-                item: Any = generator.send(value)
-            except StopIteration:
-                return
-            named = isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
-            pair: Any = item if named else (f"var{position}", item)
-            value = yield pair
-            position += 1
-
-    def _pack(self, values: Mapping[str, Any]) -> Any:
-        return _struct_tuple(tuple(values))(*values.values())
-
-
-def _parents(who: str, fn: Any) -> list[inspect.Parameter]:
-    fn = getattr(fn, "fn", fn)
-    parameters = list(inspect.signature(fn).parameters.values())
-    if any(p.kind == p.VAR_KEYWORD for p in parameters):
-        raise ValueError(f"{who}: a conditional distribution takes named arguments, not **{parameters[-1].name}")
-    return parameters
-
-
-def _member(who: str, x: Any) -> Any:
-    """A member of a model: a distribution, or a function of other sites that gives one."""
-    return x if isinstance(x, Distribution) else as_callable(x, who)
-
-
-class JointDistributionSequential(JointDistribution):
-    """A joint distribution written as a list of distributions and of functions of the values before them.
-
-    A function with n arguments gets the last n values, the most recent first. The sites are called `var0`, `var1`, …; a
-    draw is a list or tuple like the model.
-
-    **Arguments:** `model`: the list; `batch_ndims`, `use_vectorized_map`: TFP's, accepted at their defaults.
-    """
-
-    model: Sequence[Any]
-
-    def __init__(self, model: Sequence[Any], batch_ndims: int | None = None, use_vectorized_map: bool = False):
-        who = type(self).__name__
-        _accept_defaults(who, batch_ndims)
-        members = [_member(f"{who}: site 'var{i}'", x) for i, x in enumerate(model)]
-        self.model = tuple(members) if isinstance(model, tuple) else members
-
-    def _walk(self) -> Walk:
-        values: list[Any] = []
-        for i, member in enumerate(self.model):
-            if not isinstance(member, Distribution):
-                parents = _parents(f"{type(self).__name__}: site 'var{i}'", member)
-                wanted = i if any(p.kind == p.VAR_POSITIONAL for p in parents) else len(parents)
-                if wanted > i:
-                    raise ValueError(f"{type(self).__name__}: site 'var{i}' takes {wanted} values, {i} come before it")
-                member = member(*values[::-1][:wanted])
-            values.append((yield f"var{i}", member))
-
-    def _pack(self, values: Mapping[str, Any]) -> Any:
-        return tuple(values.values()) if isinstance(self.model, tuple) else list(values.values())
-
-
-class JointDistributionNamed(JointDistribution):
-    """A joint distribution written as a dictionary of distributions and of functions whose argument names are sites:
-
-    `JointDistributionNamed(dict(mu=Normal(0.0, 1.0), y=lambda mu: Normal(mu, 1.0)))`. The order of the keys does not
-    matter; a draw is a dictionary.
-
-    **Arguments:** `model`: the dictionary; `batch_ndims`, `use_vectorized_map`: TFP's, accepted at their defaults.
-
-    **Raises:** `ValueError` where an argument names no site, or sites depend on each other in a circle.
-    """
-
-    model: dict[str, Any]
-
-    def __init__(self, model: Mapping[str, Any], batch_ndims: int | None = None, use_vectorized_map: bool = False):
-        who = type(self).__name__
-        _accept_defaults(who, batch_ndims)
-        self.model = {name: _member(f"{who}: site {name!r}", x) for name, x in dict(model).items()}
-        self._order()
-
-    def _order(self) -> dict[str, tuple[str, ...]]:
-        """The parents of each site, parents before children."""
-        who = type(self).__name__
-        parents = {}
-        for name, x in self.model.items():
-            members = [] if isinstance(x, Distribution) else _parents(f"{who}: site {name!r}", x)
-            parents[name] = tuple(p.name for p in members)
-            for parent in parents[name]:
-                if parent not in self.model:
-                    raise ValueError(f"{who}: site {name!r} depends on {parent!r}, which is no site")
-        order: dict[str, tuple[str, ...]] = {}
-        while len(order) < len(parents):
-            ready = [n for n, ps in parents.items() if n not in order and all(p in order for p in ps)]
-            if not ready:
-                raise ValueError(
-                    f"{who}: the sites {sorted(set(parents) - set(order))} depend on each other in a circle"
-                )
-            order |= {n: parents[n] for n in ready}
-        return order
-
-    def _walk(self) -> Walk:
-        values: dict[str, Any] = {}
-        for name, parents in self._order().items():
-            member = self.model[name]
-            if not isinstance(member, Distribution):
-                member = member(*(values[p] for p in parents))
-            values[name] = yield name, member
-
-    def _pack(self, values: Mapping[str, Any]) -> Any:
-        return {name: values[name] for name in self.model if name in values}
-
-    def _by_name(self, value: Any, sites: Mapping[str, Any]) -> dict[str, Any]:
-        if not isinstance(value, Mapping) and not hasattr(value, "_asdict"):
-            raise TypeError(f"{type(self).__name__} takes values by name, in a dictionary, got {type(value).__name__}")
-        return super()._by_name(value, sites)
 
 
 class JointDistributionPinned(Module):
@@ -456,7 +279,7 @@ class JointDistributionPinned(Module):
                     f"{type(distribution).__name__}.pin: site {name!r} has shape {sites[name].shape}, got {x.shape}"
                 )
 
-    def _free(self) -> dict[str, _Site]:
+    def _free(self) -> dict[str, Site]:
         return {name: site for name, site in self.distribution._sites().items() if name not in self.pins}
 
     @property
@@ -480,7 +303,7 @@ class JointDistributionPinned(Module):
         for name in free:
             if name not in values:
                 raise ValueError(f"JointDistributionPinned.log_density: the site {name!r} has no value")
-        return _total(self.distribution._map_parts(values | self.pins, self.distribution._sites()))
+        return total(self.distribution._map_parts(values | self.pins, self.distribution._sites()))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Float[Array, "..."]:
         """`log_density`."""
@@ -573,7 +396,7 @@ class UnconstrainedDensity(Module):
             terms[name] = jnp.sum(distribution.log_prob(self.pinned.pins[name]))
 
         self._run(free, pinned)
-        return _total(terms)
+        return total(terms)
 
     def constrain(self, x: Float[Array, "*sample dim"]) -> Any:
         """The values of the free sites at one vector or many, in the container of a draw."""
@@ -612,8 +435,3 @@ class UnconstrainedDensity(Module):
         """
         key = as_key(seed, "UnconstrainedDensity.init")
         return jax.random.uniform(key, (self.dim,), self.dtype, -2.0, 2.0)
-
-
-JointDistributionCoroutineAutoBatched = JointDistributionCoroutine
-JointDistributionSequentialAutoBatched = JointDistributionSequential
-JointDistributionNamedAutoBatched = JointDistributionNamed

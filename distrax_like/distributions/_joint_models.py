@@ -1,0 +1,187 @@
+"""Three ways to write a joint distribution: a generator function, a list, a dictionary."""
+
+import collections
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from distrax_like._misc import as_callable
+from distrax_like.distributions._distribution import Distribution
+from distrax_like.distributions._joint import JointDistribution, Walk
+
+
+@functools.cache
+def _struct_tuple(names: tuple[str, ...]) -> Any:
+    # One class for one list of names: JAX compares the classes of containers.
+    return collections.namedtuple("StructTuple", names)
+
+
+def _accept_defaults(who: str, batch_ndims: int | None, sample_dtype: Any = None) -> None:
+    """TFP's arguments that have one meaning here."""
+    if batch_ndims not in (None, 0):
+        raise ValueError(f"{who}: batch_ndims must be 0, got {batch_ndims}; a batch of models is a jax.vmap")
+    if sample_dtype is not None:
+        raise ValueError(f"{who}: sample_dtype must be None; a draw is a named tuple")
+
+
+def _root(distribution: Distribution) -> Distribution:
+    """Returns its argument. TFP's models mark sites without parents with it; here it changes nothing."""
+    return distribution
+
+
+class JointDistributionCoroutine(JointDistribution):
+    """A joint distribution written as a generator function, which yields a distribution and gets its value back:
+
+    ```python
+    def model():
+        mu = yield "mu", Normal(0.0, 5.0)
+        yield "y", Sample(Normal(mu, 1.0), 10)
+    ```
+
+    A site without a name is called after its place, `var0`, `var1`, … A draw is a named tuple. `yield from` nests
+    models.
+
+    **Arguments:** `model`: a generator function without arguments, or a callable module, whose arrays are then leaves
+    (arrays a plain function closes over are constants); `batch_ndims`, `sample_dtype`, `use_vectorized_map`: TFP's,
+    accepted at their defaults.
+    """
+
+    Root = staticmethod(_root)
+
+    model: Callable[..., Any]
+
+    def __init__(
+        self,
+        model: Callable[[], Any],
+        sample_dtype: Any = None,
+        batch_ndims: int | None = None,
+        use_vectorized_map: bool = False,
+    ):
+        _accept_defaults(type(self).__name__, batch_ndims, sample_dtype)
+        self.model = as_callable(model, f"{type(self).__name__}: model")
+
+    def _walk(self) -> Walk:
+        generator: Any = self.model()
+        if not inspect.isgenerator(generator):
+            raise TypeError(f"{type(self).__name__}: the model must be a generator function, with `yield` in it")
+        position = 0
+        value: Any = None
+        while True:
+            try:
+                item: Any = generator.send(value)
+            except StopIteration:
+                return
+            named = isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
+            pair: Any = item if named else (f"var{position}", item)
+            value = yield pair
+            position += 1
+
+    def _pack(self, values: Mapping[str, Any]) -> Any:
+        return _struct_tuple(tuple(values))(*values.values())
+
+
+def _parents(who: str, fn: Any) -> list[inspect.Parameter]:
+    fn = getattr(fn, "fn", fn)
+    parameters = list(inspect.signature(fn).parameters.values())
+    if any(p.kind == p.VAR_KEYWORD for p in parameters):
+        raise ValueError(f"{who}: a conditional distribution takes named arguments, not **{parameters[-1].name}")
+    return parameters
+
+
+def _member(who: str, x: Any) -> Any:
+    """A member of a model: a distribution, or a function of other sites that gives one."""
+    return x if isinstance(x, Distribution) else as_callable(x, who)
+
+
+class JointDistributionSequential(JointDistribution):
+    """A joint distribution written as a list of distributions and of functions of the values before them.
+
+    A function with n arguments gets the last n values, the most recent first. The sites are called `var0`, `var1`, …; a
+    draw is a list or tuple like the model.
+
+    **Arguments:** `model`: the list; `batch_ndims`, `use_vectorized_map`: TFP's, accepted at their defaults.
+    """
+
+    model: Sequence[Any]
+
+    def __init__(self, model: Sequence[Any], batch_ndims: int | None = None, use_vectorized_map: bool = False):
+        who = type(self).__name__
+        _accept_defaults(who, batch_ndims)
+        members = [_member(f"{who}: site 'var{i}'", x) for i, x in enumerate(model)]
+        self.model = tuple(members) if isinstance(model, tuple) else members
+
+    def _walk(self) -> Walk:
+        values: list[Any] = []
+        for i, member in enumerate(self.model):
+            if not isinstance(member, Distribution):
+                parents = _parents(f"{type(self).__name__}: site 'var{i}'", member)
+                wanted = i if any(p.kind == p.VAR_POSITIONAL for p in parents) else len(parents)
+                if wanted > i:
+                    raise ValueError(f"{type(self).__name__}: site 'var{i}' takes {wanted} values, {i} come before it")
+                member = member(*values[::-1][:wanted])
+            values.append((yield f"var{i}", member))
+
+    def _pack(self, values: Mapping[str, Any]) -> Any:
+        return tuple(values.values()) if isinstance(self.model, tuple) else list(values.values())
+
+
+class JointDistributionNamed(JointDistribution):
+    """A joint distribution written as a dictionary of distributions and of functions whose argument names are sites:
+
+    `JointDistributionNamed(dict(mu=Normal(0.0, 1.0), y=lambda mu: Normal(mu, 1.0)))`. The order of the keys does not
+    matter; a draw is a dictionary.
+
+    **Arguments:** `model`: the dictionary; `batch_ndims`, `use_vectorized_map`: TFP's, accepted at their defaults.
+
+    **Raises:** `ValueError` where an argument names no site, or sites depend on each other in a circle.
+    """
+
+    model: dict[str, Any]
+
+    def __init__(self, model: Mapping[str, Any], batch_ndims: int | None = None, use_vectorized_map: bool = False):
+        who = type(self).__name__
+        _accept_defaults(who, batch_ndims)
+        self.model = {name: _member(f"{who}: site {name!r}", x) for name, x in dict(model).items()}
+        self._order()
+
+    def _order(self) -> dict[str, tuple[str, ...]]:
+        """The parents of each site, parents before children."""
+        who = type(self).__name__
+        parents = {}
+        for name, x in self.model.items():
+            members = [] if isinstance(x, Distribution) else _parents(f"{who}: site {name!r}", x)
+            parents[name] = tuple(p.name for p in members)
+            for parent in parents[name]:
+                if parent not in self.model:
+                    raise ValueError(f"{who}: site {name!r} depends on {parent!r}, which is no site")
+        order: dict[str, tuple[str, ...]] = {}
+        while len(order) < len(parents):
+            ready = [n for n, ps in parents.items() if n not in order and all(p in order for p in ps)]
+            if not ready:
+                raise ValueError(
+                    f"{who}: the sites {sorted(set(parents) - set(order))} depend on each other in a circle"
+                )
+            order |= {n: parents[n] for n in ready}
+        return order
+
+    def _walk(self) -> Walk:
+        values: dict[str, Any] = {}
+        for name, parents in self._order().items():
+            member = self.model[name]
+            if not isinstance(member, Distribution):
+                member = member(*(values[p] for p in parents))
+            values[name] = yield name, member
+
+    def _pack(self, values: Mapping[str, Any]) -> Any:
+        return {name: values[name] for name in self.model if name in values}
+
+    def _by_name(self, value: Any, sites: Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(value, Mapping) and not hasattr(value, "_asdict"):
+            raise TypeError(f"{type(self).__name__} takes values by name, in a dictionary, got {type(value).__name__}")
+        return super()._by_name(value, sites)
+
+
+JointDistributionCoroutineAutoBatched = JointDistributionCoroutine
+JointDistributionSequentialAutoBatched = JointDistributionSequential
+JointDistributionNamedAutoBatched = JointDistributionNamed
