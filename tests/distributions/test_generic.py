@@ -7,6 +7,7 @@ takes the distribution as an argument, and its result is shared by the tests tha
 import dataclasses
 import functools
 import io
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -35,9 +36,16 @@ Z = 5.33
 
 QUANTILES = np.array([1e-4, 0.01, 0.2, 0.5, 0.77, 0.99, 0.9999])[:, None]
 
-every_case = pytest.mark.parametrize(
-    "case", [pytest.param(case, id=name, marks=pytest.mark.xdist_group(name)) for name, case in CASES.items()]
-)
+
+def cases_that(holds: Callable[[Case], bool]) -> Any:
+    """Runs a test on the cases with a property, each class on one worker, which compiles it once."""
+    chosen = [pytest.param(c, id=name, marks=pytest.mark.xdist_group(name)) for name, c in CASES.items() if holds(c)]
+    return pytest.mark.parametrize("case", chosen)
+
+
+every_case = cases_that(lambda case: True)
+scalar_cases = cases_that(lambda case: np.ndim(case.values) == 1)
+event_cases = cases_that(lambda case: np.ndim(case.values) > 1)
 
 
 def lacks(case: Case, method: str) -> bool:
@@ -322,10 +330,8 @@ def test_mode_and_stddev(case: Case):
         assert np.all(peak[defined] >= highest[defined] - 1e-5)
 
 
-@every_case
+@scalar_cases
 def test_integrals(case: Case):
-    if case.at(jnp.float64).event_shape:
-        pytest.skip("events are integrated by Monte Carlo")
     integrals = integrated(case.name)
     np.testing.assert_allclose(integrals["total"], 1, rtol=1e-10)
     known = evaluated(case.name, jnp.float64)
@@ -338,11 +344,8 @@ def test_integrals(case: Case):
         np.testing.assert_allclose(integrals["kl_of_self"], 0, atol=1e-13)
 
 
-@every_case
+@event_cases
 def test_events_by_monte_carlo(case: Case):
-    d = case.at(jnp.float64)
-    if not d.event_shape:
-        pytest.skip("scalars are integrated by quadrature")
     x, log_p, _ = drawn(case.name)
     flat = x.reshape(DRAWS, 3, -1)
     for i in range(3):
@@ -419,11 +422,9 @@ def test_noise_is_not_shared(case: Case):
     assert abs(st.spearmanr(x[1:, 0], x[:-1, 0]).statistic) < Z / np.sqrt(DRAWS)
 
 
-@every_case
+@cases_that(lambda case: case.line)
 def test_stein(case: Case):
     """E[score] = 0 and E[x score^T] = -I, which tie draws to the gradient of the density in every direction."""
-    if not case.line:
-        pytest.skip("the density does not vanish at the ends of the support")
     x = drawn(case.name)[0]
     score = np.asarray(_score(case.at(jnp.float64), x)).reshape(DRAWS, 3, -1)
     x = x.reshape(DRAWS, 3, -1)
