@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 #: What a numerical argument may be: an array, a number, or nested lists and tuples of numbers.
@@ -59,6 +60,23 @@ def promote(*args: Numeric | None) -> Any:
         dtype = default_float()
     out = tuple(x if x is None else _strong(x, dtype) for x in known)
     return out[0] if len(out) == 1 else out
+
+
+def exactly_one(who: str, **given: Any) -> None:
+    """**Raises:** `ValueError` unless exactly one of the parametrisations of `who` is given, the others being None."""
+    count = sum(x is not None for x in given.values())
+    if count != 1:
+        got = "neither" if count == 0 else "both"
+        raise ValueError(f"{who} takes exactly one of {' and '.join(given)}, got {got}")
+
+
+def require(tree: Any, good: Array, message: str) -> Any:
+    """`tree`; where `good` is false, a ValueError at once, or under a transformation an error when the program runs."""
+    if isinstance(good, Tracer):
+        return eqx.error_if(tree, ~good, message)
+    if not good:
+        raise ValueError(message)
+    return tree
 
 
 def cast(x: Numeric, dtype: Any) -> Array:

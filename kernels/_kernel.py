@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._misc import Numeric, Shape, exactly_one, promote
 from distrax_like._module import Module, copy_with, parameter, part
 from distrax_like.supports import nonnegative, positive
 
@@ -286,8 +286,7 @@ class FeatureScaled(Kernel):
     scale_diag: Float[Array, "*#batch d"] = parameter(positive)
 
     def __init__(self, kernel: Kernel, scale_diag: Numeric | None = None, inverse_scale_diag: Numeric | None = None):
-        if (scale_diag is None) == (inverse_scale_diag is None):
-            raise ValueError("FeatureScaled takes exactly one of scale_diag and inverse_scale_diag")
+        exactly_one("FeatureScaled", scale_diag=scale_diag, inverse_scale_diag=inverse_scale_diag)
         self.kernel = kernel
         self.scale_diag = 1 / promote(inverse_scale_diag) if scale_diag is None else promote(scale_diag)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distrax_like._misc import Numeric, promote
+from distrax_like._misc import Numeric, exactly_one, promote
 from distrax_like._module import parameter
 from distrax_like.bijectors._bijector import Bijector, Values
 from distrax_like.special import softplus_inverse
@@ -82,8 +82,7 @@ class Scale(Bijector):
     is_constant_jacobian: ClassVar[bool] = True
 
     def __init__(self, scale: Numeric | None = None, log_scale: Numeric | None = None):
-        if (scale is None) == (log_scale is None):
-            raise ValueError("Scale takes exactly one of scale and log_scale")
+        exactly_one("Scale", scale=scale, log_scale=log_scale)
         self.scale = jnp.exp(promote(log_scale)) if scale is None else promote(scale)
 
     @property

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from distrax_like._misc import Numeric, Shape, promote
 from distrax_like._module import parameter
 from distrax_like.bijectors._bijector import Bijector, Values
-from distrax_like.special import softplus_inverse
+from distrax_like.special import softplus_inverse, solve_lower
 from distrax_like.supports import Support, lower_cholesky, real, simplex
 
 
@@ -52,10 +52,7 @@ class ScaleMatvecTriL(Bijector):
         return jnp.einsum("...ij,...j->...i", jnp.tril(self.scale_tril), x), self._log_det()
 
     def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
-        batch = jnp.broadcast_shapes(self.scale_tril.shape[:-2], y.shape[:-1])
-        factor = jnp.broadcast_to(self.scale_tril, (*batch, *self.scale_tril.shape[-2:]))
-        right = jnp.broadcast_to(y, (*batch, y.shape[-1]))[..., None]
-        return jax.scipy.linalg.solve_triangular(factor, right, lower=True)[..., 0], -self._log_det()
+        return solve_lower(self.scale_tril, y), -self._log_det()
 
 
 class SoftmaxCentered(Bijector):

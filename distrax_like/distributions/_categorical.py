@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._misc import Numeric, Shape, exactly_one, promote
 from distrax_like._module import parameter
 from distrax_like.distributions._distribution import Distribution, Values
 from distrax_like.distributions._kl import register_kl
@@ -15,12 +15,6 @@ from distrax_like.supports import Support, boolean, extended_real, integer_inter
 
 # Below this many categories a masked sum over all of them is faster than a gather, and its gradient than a scatter.
 _FEW = 16
-
-
-def one_of(who: str, probs: Numeric | None, logits: Numeric | None) -> None:
-    """**Raises:** `ValueError` unless exactly one of the two parametrisations is given."""
-    if (probs is None) == (logits is None):
-        raise ValueError(f"{who} takes exactly one of probs and logits, got {'neither' if probs is None else 'both'}")
 
 
 def log_probs(p: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -48,7 +42,7 @@ class Bernoulli(Distribution):
     dtype: Any = eqx.field(static=True, default=jnp.int32)
 
     def __init__(self, logits: Numeric | None = None, probs: Numeric | None = None, dtype: Any = jnp.int32):
-        one_of("Bernoulli", probs, logits)
+        exactly_one("Bernoulli", probs=probs, logits=logits)
         self.logits = probs_to_logits(promote(probs)) if logits is None else promote(logits)
         self.dtype = jnp.dtype(dtype)
 
@@ -111,7 +105,7 @@ class Categorical(Distribution):
     dtype: Any = eqx.field(static=True, default=jnp.int32)
 
     def __init__(self, logits: Numeric | None = None, probs: Numeric | None = None, dtype: Any = jnp.int32):
-        one_of("Categorical", probs, logits)
+        exactly_one("Categorical", probs=probs, logits=logits)
         self.logits = log_probs(promote(probs)) if logits is None else promote(logits)
         self.dtype = jnp.dtype(dtype)
 

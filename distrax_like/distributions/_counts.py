@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._misc import Numeric, Shape, exactly_one, promote
 from distrax_like._module import data, parameter
 from distrax_like.distributions._beta import log_beta
-from distrax_like.distributions._categorical import Bernoulli, log_probs, one_of, probs_to_logits
+from distrax_like.distributions._categorical import Bernoulli, log_probs, probs_to_logits
 from distrax_like.distributions._distribution import Distribution, Values
 from distrax_like.distributions._kl import kl_divergence, register_kl
 from distrax_like.distributions._tails import cumulative
@@ -33,8 +33,7 @@ class Poisson(Distribution):
     log_rate: Float[Array, "*#batch"] = parameter(extended_real)
 
     def __init__(self, rate: Numeric | None = None, log_rate: Numeric | None = None):
-        if (rate is None) == (log_rate is None):
-            raise ValueError("Poisson takes exactly one of rate and log_rate")
+        exactly_one("Poisson", rate=rate, log_rate=log_rate)
         self.log_rate = promote(log_rate) if rate is None else log_probs(promote(rate))
 
     def rate_parameter(self) -> Float[Array, "*batch"]:
@@ -97,7 +96,7 @@ class Binomial(Distribution):
     logits: Float[Array, "*#batch"] = parameter(extended_real)
 
     def __init__(self, total_count: Numeric, logits: Numeric | None = None, probs: Numeric | None = None):
-        one_of("Binomial", probs, logits)
+        exactly_one("Binomial", probs=probs, logits=logits)
         self.total_count, given, given_probs = promote(total_count, logits, probs)
         self.logits = probs_to_logits(given_probs) if given is None else given
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._misc import Numeric, Shape, exactly_one, promote
 from distrax_like._module import parameter
 from distrax_like.distributions._distribution import Distribution, Values
 from distrax_like.distributions._kl import register_kl
@@ -85,8 +85,7 @@ class Gamma(Distribution):
     rate: Float[Array, "*#batch"] = parameter(positive)
 
     def __init__(self, concentration: Numeric, rate: Numeric | None = None, log_rate: Numeric | None = None):
-        if (rate is None) == (log_rate is None):
-            raise ValueError("Gamma takes exactly one of rate and log_rate")
+        exactly_one("Gamma", rate=rate, log_rate=log_rate)
         self.concentration, given, log_given = promote(concentration, rate, log_rate)
         self.rate = jnp.exp(log_given) if given is None else given
 

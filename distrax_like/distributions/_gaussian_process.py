@@ -198,14 +198,8 @@ class GaussianProcessRegressionModel(_Process):
         cross = self.kernel.matrix(observed, self.index_points)
         residual = (self.observations - _mean_at(self.mean_fn, observed))[..., None]
         lead = jnp.broadcast_shapes(factor.shape[:-2], cross.shape[:-2], residual.shape[:-2])
-        factor, right = (
-            jnp.broadcast_to(x, lead + x.shape[-2:])
-            for x in (
-                factor,
-                jnp.concatenate([jnp.broadcast_to(x, lead + x.shape[-2:]) for x in (cross, residual)], -1),
-            )
-        )
-        solved = jsl.solve_triangular(factor, right, lower=True)
+        factor, cross, residual = (jnp.broadcast_to(x, lead + x.shape[-2:]) for x in (factor, cross, residual))
+        solved = jsl.solve_triangular(factor, jnp.concatenate([cross, residual], axis=-1), lower=True)
         cross, residual = solved[..., :-1], solved[..., -1:]
         return _mean_at(self.mean_fn, self.index_points) + jnp.sum(cross * residual, axis=-2), cross
 

@@ -160,7 +160,7 @@ class HiddenMarkovModel(Distribution):
         """A scan over the transitions between steps, with a constant matrix kept out of the scanned arrays."""
         matrices = self._transitions()
         if self.time_varying_transition_distribution:
-            return jax.lax.scan(lambda s, x: step(s, x), first, (matrices, xs), reverse=reverse)
+            return jax.lax.scan(step, first, (matrices, xs), reverse=reverse)
         return jax.lax.scan(
             lambda s, x: step(s, (matrices[0], x)), first, xs, length=self.num_steps - 1, reverse=reverse
         )

@@ -5,7 +5,7 @@ import functools
 import math
 import zlib
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, SupportsIndex
 
 import equinox as eqx
 import jax
@@ -19,13 +19,6 @@ from distrax_like.distributions._distribution import Distribution
 
 Visit = Callable[[str, Distribution], Any]
 Walk = Generator[tuple[str, Distribution], Any, Any]
-
-
-class Site(NamedTuple):
-    """What is known of a site without a draw: its shape, batch and event together, and the dtype of densities."""
-
-    shape: Shape
-    dtype: Any
 
 
 class JointDistribution(Module):
@@ -61,13 +54,13 @@ class JointDistribution(Module):
         except StopIteration:
             pass
 
-    def _sites(self) -> dict[str, Site]:
-        """The sites in order, from one abstract run of the model: nothing is computed."""
-        sites: dict[str, Site] = {}
+    def _sites(self) -> dict[str, Shape]:
+        """The one-draw shape of each site, batch and event together, in order, from one abstract run of the model."""
+        sites: dict[str, Shape] = {}
 
         def draw(key: PRNGKeyArray) -> None:
             def visit(name: str, distribution: Distribution) -> Array:
-                sites[name] = Site(distribution.batch_shape + distribution.event_shape, distribution._float_dtype())
+                sites[name] = distribution.batch_shape + distribution.event_shape
                 return distribution.sample(seed=_site_key(key, name))
 
             self._run(visit)
@@ -90,7 +83,7 @@ class JointDistribution(Module):
     @property
     def event_shape(self) -> Any:
         """The one-draw shapes of the sites, batch dimensions included, in the container of a draw."""
-        return self._pack({name: site.shape for name, site in self._sites().items()})
+        return self._pack(self._sites())
 
     def sample(
         self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Any = None, value: Any = None
@@ -139,10 +132,9 @@ class JointDistribution(Module):
                 # Of full rank inside, so that the mapped axis leads every parameter.
                 return {name: d.broadcast_to(d.batch_shape) for name, d in distributions.items()}, values
 
-            axes = {name: 0 if x.ndim > len(sites[name].shape) else None for name, x in given.items()}
-            expanded = {name: _expand(x, shape, sites[name].shape) for name, x in given.items()}
+            axes, given = _flatten(given, shape, sites)
             keys = jax.random.split(key, math.prod(shape))
-            distributions, values = jax.vmap(one, in_axes=(0, axes))(keys, expanded)
+            distributions, values = jax.vmap(one, in_axes=(0, axes))(keys, given)
             distributions, values = jax.tree.map(lambda x: jnp.reshape(x, shape + x.shape[1:]), (distributions, values))
         else:
             distributions, values = draw(key, given)
@@ -155,7 +147,7 @@ class JointDistribution(Module):
 
         **Raises:** `ValueError` naming the site whose value is missing or of the wrong shape.
         """
-        return total(self._parts(*args, **kwargs))
+        return _total(self._parts(*args, **kwargs))
 
     def log_prob_parts(self, *args: Any, **kwargs: Any) -> Any:
         """The log density of each site given those before it, in the container of a draw; see `log_prob`."""
@@ -163,14 +155,9 @@ class JointDistribution(Module):
 
     def _parts(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         sites = self._sites()
-        value = kwargs if kwargs else args[0] if len(args) == 1 else args
-        values = self._by_name(value, sites)
-        for name in sites:
-            if name not in values:
-                raise ValueError(f"{type(self).__name__}.log_prob: the site {name!r} has no value")
-        return self._map_parts(values, sites)
+        return self._map_parts(self._all(f"{type(self).__name__}.log_prob", args, kwargs, sites), sites)
 
-    def _map_parts(self, values: dict[str, Any], sites: dict[str, Site]) -> dict[str, Any]:
+    def _map_parts(self, values: dict[str, Any], sites: dict[str, Shape]) -> dict[str, Any]:
         values, lead = _fit(type(self).__name__, values, sites)
 
         def parts(values: dict[str, Any]) -> dict[str, Any]:
@@ -185,9 +172,8 @@ class JointDistribution(Module):
 
         if not lead:
             return parts(values)
-        axes = {name: 0 if x.ndim > len(sites[name].shape) else None for name, x in values.items()}
-        expanded = {name: _expand(x, lead, sites[name].shape) for name, x in values.items()}
-        terms = jax.vmap(parts, in_axes=(axes,))(expanded)
+        axes, values = _flatten(values, lead, sites)
+        terms = jax.vmap(parts, in_axes=(axes,))(values)
         return {name: jnp.reshape(terms[name], lead) for name in sites}
 
     def pin(self, *args: Any, **kwargs: Any) -> "JointDistributionPinned":
@@ -197,8 +183,7 @@ class JointDistribution(Module):
 
         **Raises:** `ValueError` for an unknown site or a value of the wrong shape.
         """
-        value = kwargs if kwargs else args[0] if len(args) == 1 else args
-        return JointDistributionPinned(self, self._by_name(value, self._sites()))
+        return JointDistributionPinned(self, self._by_name(_container(args, kwargs), self._sites()))
 
     def experimental_pin(self, *args: Any, **kwargs: Any) -> "JointDistributionPinned":
         """TFP's name of `pin`."""
@@ -223,21 +208,34 @@ class JointDistribution(Module):
             value = dict(zip(sites, value))
         return {name: jnp.asarray(x) for name, x in value.items() if x is not None}
 
+    def _all(self, who: str, args: tuple, kwargs: dict[str, Any], sites: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of all of `sites` by name, from the arguments of a call of `who`."""
+        values = self._by_name(_container(args, kwargs), sites)
+        for name in sites:
+            if name not in values:
+                raise ValueError(f"{who}: the site {name!r} has no value")
+        return values
+
+
+def _container(args: tuple, kwargs: dict[str, Any]) -> Any:
+    """Values given by keyword, in one container, or one by one, as one container."""
+    return kwargs if kwargs else args[0] if len(args) == 1 else args
+
 
 def _site_key(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
-def total(terms: Mapping[str, Array]) -> Array:
+def _total(terms: Mapping[str, Array]) -> Array:
     # From the first term on: a zero of the default dtype would widen float32 densities.
     return functools.reduce(jnp.add, terms.values()) if terms else jnp.zeros(())
 
 
-def _fit(who: str, values: dict[str, Array], sites: Mapping[str, Site]) -> tuple[dict[str, Array], Shape]:
+def _fit(who: str, values: dict[str, Array], sites: Mapping[str, Shape]) -> tuple[dict[str, Array], Shape]:
     """The values, checked to end in the one-draw shapes of their sites, and the shape to which the rest broadcasts."""
     leads = {}
     for name, x in values.items():
-        shape = sites[name].shape
+        shape = sites[name]
         if x.shape[max(x.ndim - len(shape), 0) :] != shape:
             raise ValueError(f"{who}: the value of site {name!r} must end in its shape {shape}, got shape {x.shape}")
         leads[name] = x.shape[: x.ndim - len(shape)]
@@ -249,11 +247,18 @@ def _fit(who: str, values: dict[str, Array], sites: Mapping[str, Site]) -> tuple
         raise ValueError(f"{who}: the sample shapes of the sites do not broadcast: {listing}") from None
 
 
-def _expand(x: Array, lead: Shape, own: Shape) -> Array:
-    """A value with sample dimensions as a flat batch of `lead`; one without is shared by all draws."""
-    if x.ndim == len(own):
-        return x
-    return jnp.reshape(jnp.broadcast_to(x, lead + own), (-1, *own))
+def _flatten(
+    values: dict[str, Array], lead: Shape, sites: Mapping[str, Shape]
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Values with sample dimensions as a flat batch of shape `lead`, ready for `jax.vmap`, and their axes for it; those
+    without are shared by all draws."""
+    axes, flat = {}, {}
+    for name, x in values.items():
+        own = sites[name]
+        many = x.ndim > len(own)
+        axes[name] = 0 if many else None
+        flat[name] = jnp.reshape(jnp.broadcast_to(x, lead + own), (-1, *own)) if many else x
+    return axes, flat
 
 
 class JointDistributionPinned(Module):
@@ -274,36 +279,32 @@ class JointDistributionPinned(Module):
         self.distribution = distribution
         self.pins = distribution._by_name(pins, sites)
         for name, x in self.pins.items():
-            if x.shape != sites[name].shape:
+            if x.shape != sites[name]:
                 raise ValueError(
-                    f"{type(distribution).__name__}.pin: site {name!r} has shape {sites[name].shape}, got {x.shape}"
+                    f"{type(distribution).__name__}.pin: site {name!r} has shape {sites[name]}, got {x.shape}"
                 )
 
-    def _free(self) -> dict[str, Site]:
-        return {name: site for name, site in self.distribution._sites().items() if name not in self.pins}
+    def _free(self, sites: dict[str, Shape]) -> dict[str, Shape]:
+        return {name: shape for name, shape in sites.items() if name not in self.pins}
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the sites that are not pinned, in order."""
-        return tuple(self._free())
+        return tuple(self._free(self.distribution._sites()))
 
     @property
     def event_shape(self) -> Any:
         """The one-draw shapes of the sites that are not pinned."""
-        return self.distribution._pack({name: site.shape for name, site in self._free().items()})
+        return self.distribution._pack(self._free(self.distribution._sites()))
 
     def log_density(self, *args: Any, **kwargs: Any) -> Float[Array, "..."]:
         """The joint log density at values of the free sites: the log posterior up to a constant.
 
         **Arguments:** the values in one container, one by one, or by keyword. Many draws give one number for each.
         """
-        free = self._free()
-        value = kwargs if kwargs else args[0] if len(args) == 1 else args
-        values = self.distribution._by_name(value, free)
-        for name in free:
-            if name not in values:
-                raise ValueError(f"JointDistributionPinned.log_density: the site {name!r} has no value")
-        return total(self.distribution._map_parts(values | self.pins, self.distribution._sites()))
+        sites = self.distribution._sites()
+        values = self.distribution._all("JointDistributionPinned.log_density", args, kwargs, self._free(sites))
+        return _total(self.distribution._map_parts(values | self.pins, sites))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Float[Array, "..."]:
         """`log_density`."""
@@ -312,15 +313,16 @@ class JointDistributionPinned(Module):
     def sample_unpinned(self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Any = None) -> Any:
         """Draws of the free sites from the model run forward with the pinned values: no draws of the posterior."""
         draws = self.distribution.sample(sample_shape, seed=seed, value=self.pins)
-        values = self.distribution._by_name(draws, self.distribution._sites())
-        return self.distribution._pack({name: values[name] for name in self.names})
+        sites = self.distribution._sites()
+        values = self.distribution._by_name(draws, sites)
+        return self.distribution._pack({name: values[name] for name in self._free(sites)})
 
     def unconstrained(self) -> "UnconstrainedDensity":
         """The log density as a function of one flat vector of free reals; see `UnconstrainedDensity`.
 
         **Raises:** `ValueError` where a free site is discrete, naming it.
         """
-        layout = []
+        layout, dtypes = [], []
         joint = self.distribution
 
         def visit(name: str, distribution: Distribution) -> Array:
@@ -334,11 +336,11 @@ class JointDistributionPinned(Module):
             bijector = bijector_for(distribution.support)
             shape = distribution.batch_shape + bijector.inverse_event_shape(distribution.event_shape)
             layout.append((name, shape))
+            dtypes.append(distribution._float_dtype())
             return distribution.sample(seed=jax.random.key(0))
 
         jax.eval_shape(lambda: joint._run(visit))
-        dtype = jnp.result_type(*(site.dtype for site in self._free().values()), *([] if layout else [default_float()]))
-        return UnconstrainedDensity(self, tuple(layout), dtype)
+        return UnconstrainedDensity(self, tuple(layout), jnp.result_type(*dtypes) if dtypes else default_float())
 
 
 class UnconstrainedDensity(Module):
@@ -396,7 +398,7 @@ class UnconstrainedDensity(Module):
             terms[name] = jnp.sum(distribution.log_prob(self.pinned.pins[name]))
 
         self._run(free, pinned)
-        return total(terms)
+        return _total(terms)
 
     def constrain(self, x: Float[Array, "*sample dim"]) -> Any:
         """The values of the free sites at one vector or many, in the container of a draw."""
@@ -414,15 +416,12 @@ class UnconstrainedDensity(Module):
 
     def unconstrain(self, *args: Any, **kwargs: Any) -> Float[Array, " dim"]:
         """The vector of free reals at one value of the free sites; the inverse of `constrain`."""
-        joint = self.pinned.distribution
-        value = kwargs if kwargs else args[0] if len(args) == 1 else args
-        values = joint._by_name(value, dict(self.layout))
+        shapes = dict(self.layout)
+        values = self.pinned.distribution._all("UnconstrainedDensity.unconstrain", args, kwargs, shapes)
         pieces: dict[str, Array] = {}
 
         def free(name: str, distribution: Distribution, bijector: Bijector) -> Array:
-            if name not in values:
-                raise ValueError(f"UnconstrainedDensity.unconstrain: the site {name!r} has no value")
-            pieces[name] = jnp.broadcast_to(bijector.inverse(values[name]), dict(self.layout)[name])
+            pieces[name] = jnp.broadcast_to(bijector.inverse(values[name]), shapes[name])
             return values[name]
 
         self._run(free)

@@ -12,6 +12,7 @@ from distrax_like._module import parameter
 from distrax_like.distributions._distribution import Distribution, Values
 from distrax_like.distributions._kl import register_kl
 from distrax_like.distributions._normal import _HALF_LOG_2PI
+from distrax_like.special import solve_lower
 from distrax_like.supports import Support, independent, lower_cholesky, positive, real
 
 
@@ -128,18 +129,6 @@ def _filled(who: str, loc: Numeric | None, scale: Numeric | None) -> tuple[Array
         raise ValueError(f"{who} takes at least one of loc and scale_diag")
     arrays: Any = promote(loc, scale)
     return tuple(jnp.full_like(arrays[1 - i], i) if arrays[i] is None else arrays[i] for i in (0, 1))
-
-
-def solve_lower(factor: Float[Array, "... d d"], x: Float[Array, "... d"]) -> Float[Array, "... d"]:
-    """L^{-1} x for a batch of lower triangular factors and vectors whose leading dimensions broadcast."""
-    lead = jnp.broadcast_shapes(factor.shape[:-2], x.shape[:-1])
-    if factor.ndim == 2:
-        # One factor for all vectors: one solve with many right-hand sides.
-        flat = jnp.reshape(x, (-1, x.shape[-1])).T
-        return jnp.reshape(jsl.solve_triangular(factor, flat, lower=True).T, x.shape)
-    factor = jnp.broadcast_to(factor, (*lead, *factor.shape[-2:]))
-    x = jnp.broadcast_to(x, (*lead, x.shape[-1]))
-    return jsl.solve_triangular(factor, x[..., None], lower=True)[..., 0]
 
 
 def _factor(p: MultivariateNormalDiag | MultivariateNormalTriL) -> Array:

@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from distrax_like._misc import Numeric, Shape
+from distrax_like._misc import Numeric, Shape, exactly_one
 from distrax_like.random._gamma import loggamma
-from distrax_like.random._rejection import flat, prepare, rejection, unit
+from distrax_like.random._rejection import ShapeLike, flat, prepare, rejection, unit
 
 Values = Float[Array, "..."]
-ShapeLike = int | tuple[int, ...] | list[int]
 
 # Means below this are drawn by inversion; transformed rejection is proven above it.
 _SMALL = 10
@@ -42,8 +41,7 @@ def poisson(
 
     **Raises:** `ValueError` for both or neither of `rate` and `log_rate`.
     """
-    if (rate is None) == (log_rate is None):
-        raise ValueError("poisson takes exactly one of rate and log_rate")
+    exactly_one("poisson", rate=rate, log_rate=log_rate)
     given = log_rate if rate is None else rate
     assert given is not None
     key, shape, dtype, (x,) = prepare("poisson", key, shape, dtype, given)
@@ -73,8 +71,7 @@ def binomial(
 
     **Raises:** `ValueError` for both or neither of `p` and `logits`.
     """
-    if (p is None) == (logits is None):
-        raise ValueError("binomial takes exactly one of p and logits")
+    exactly_one("binomial", p=p, logits=logits)
     given = logits if p is None else p
     assert given is not None
     key, shape, dtype, (n, x) = prepare("binomial", key, shape, dtype, n, given)
@@ -102,8 +99,7 @@ def negative_binomial(
 
     **Raises:** `ValueError` for both or neither of `p` and `logits`.
     """
-    if (p is None) == (logits is None):
-        raise ValueError("negative_binomial takes exactly one of p and logits")
+    exactly_one("negative_binomial", p=p, logits=logits)
     given = logits if p is None else p
     assert given is not None
     key, shape, dtype, (n, x) = prepare("negative_binomial", key, shape, dtype, n, given)

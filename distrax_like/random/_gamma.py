@@ -11,10 +11,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like._misc import Numeric, Shape
 from distrax_like.random._quadrature import integrate
-from distrax_like.random._rejection import flat, normal, prepare, rejection, symmetric, unit, word
+from distrax_like.random._rejection import ShapeLike, flat, normal, prepare, rejection, symmetric, unit, word
 
 Values = Float[Array, "..."]
-ShapeLike = int | tuple[int, ...] | list[int]
 
 
 def gamma(key: PRNGKeyArray, a: Numeric, shape: ShapeLike | None = None, dtype: Any = None) -> Float[Array, "..."]:

@@ -12,6 +12,7 @@ from distrax_like._misc import Numeric, Shape, as_key, as_shape, promote
 
 Values = Float[Array, "..."]
 Bits = UInt[Array, "..."]
+ShapeLike = int | tuple[int, ...] | list[int]
 # From the words of random bits, of shape `(words, n)`, and n parameters of each kind: proposals and which to accept.
 Propose = Callable[..., tuple[tuple[Values, ...], Bool[Array, " n"]]]
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like._misc import Numeric, Shape
 from distrax_like.random._quadrature import integrate
-from distrax_like.random._rejection import flat, prepare, rejection, unit, word
+from distrax_like.random._rejection import ShapeLike, flat, prepare, rejection, unit, word
 
 Values = Float[Array, "..."]
 
@@ -22,7 +22,7 @@ def truncated_normal(
     key: PRNGKeyArray,
     lower: Numeric,
     upper: Numeric,
-    shape: int | tuple[int, ...] | list[int] | None = None,
+    shape: ShapeLike | None = None,
     dtype: Any = None,
 ) -> Float[Array, "..."]:
     """Standard normal variables given that they lie in [lower, upper], however far in the tail.

@@ -11,13 +11,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like._misc import Numeric, Shape
 from distrax_like.random._quadrature import integrate
-from distrax_like.random._rejection import flat, prepare, rejection, symmetric, unit, word
+from distrax_like.random._rejection import ShapeLike, flat, prepare, rejection, symmetric, unit, word
 
 Values = Float[Array, "..."]
 
 
 def von_mises(
-    key: PRNGKeyArray, concentration: Numeric, shape: int | tuple[int, ...] | list[int] | None = None, dtype: Any = None
+    key: PRNGKeyArray, concentration: Numeric, shape: ShapeLike | None = None, dtype: Any = None
 ) -> Float[Array, "..."]:
     """Von Mises variables around zero, with density exp(κ cos θ) / (2 π I_0(κ)) on [-π, π].
 

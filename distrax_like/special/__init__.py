@@ -6,6 +6,7 @@ from distrax_like.special._normal import log_ndtr as log_ndtr
 from distrax_like.special._triangular import (
     fill_triangular as fill_triangular,
     fill_triangular_inverse as fill_triangular_inverse,
+    solve_lower as solve_lower,
     triangular_size as triangular_size,
 )
 
@@ -15,6 +16,7 @@ __all__ = [
     "jittered_cholesky",
     "log_ndtr",
     "softplus_inverse",
+    "solve_lower",
     "triangular_size",
     "xlog1py",
     "xlogy",

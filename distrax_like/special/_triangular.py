@@ -1,8 +1,9 @@
-"""Triangular matrices from vectors and back."""
+"""Triangular matrices: from vectors and back, and systems of equations."""
 
 import jax.numpy as jnp
+import jax.scipy.linalg as jsl
 import numpy as np
-from jaxtyping import Array, Shaped
+from jaxtyping import Array, Float, Shaped
 
 
 def triangular_size(length: int) -> int:
@@ -39,3 +40,15 @@ def fill_triangular_inverse(x: Shaped[Array, "... n n"], upper: bool = False) ->
         square = np.tril(order.reshape(n, n))
     position = np.argsort(square.ravel())[n * n - n * (n + 1) // 2 :]
     return jnp.reshape(x, (*x.shape[:-2], n * n))[..., position]
+
+
+def solve_lower(factor: Float[Array, "... d d"], x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    """L^{-1} x for a batch of lower triangular factors and vectors whose leading dimensions broadcast."""
+    lead = jnp.broadcast_shapes(factor.shape[:-2], x.shape[:-1])
+    if factor.ndim == 2:
+        # One factor for all vectors: one solve with many right-hand sides.
+        flat = jnp.reshape(x, (-1, x.shape[-1])).T
+        return jnp.reshape(jsl.solve_triangular(factor, flat, lower=True).T, x.shape)
+    factor = jnp.broadcast_to(factor, (*lead, *factor.shape[-2:]))
+    x = jnp.broadcast_to(x, (*lead, x.shape[-1]))
+    return jsl.solve_triangular(factor, x[..., None], lower=True)[..., 0]

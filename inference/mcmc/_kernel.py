@@ -168,11 +168,13 @@ def flat_step_size(step_size: PyTree, position: PyTree, who: str) -> Array:
 
 
 def momentum_dot(p: Float[Array, " d"], q: Float[Array, " d"]) -> Float[Array, ""]:
+    """The inner product of two vectors."""
     # Not `@`: in a loop body on a CPU a dot is a library call that nothing fuses with.
     return jnp.sum(p * q)
 
 
 def hamiltonian(value: Float[Array, ""], p: Float[Array, " d"]) -> Float[Array, ""]:
+    """The energy -log density + |p|^2 / 2, with unit mass."""
     return 0.5 * momentum_dot(p, p) - value
 
 
@@ -194,4 +196,5 @@ def leapfrog(
 
 
 def draw_momentum(key: Any, x: Float[Array, " d"]) -> Float[Array, " d"]:
+    """A momentum for the position `x`: standard normal."""
     return jax.random.normal(key, x.shape, x.dtype)

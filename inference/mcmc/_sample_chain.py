@@ -15,7 +15,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Int, PyTree
 
-from distrax_like._misc import as_key
+from distrax_like._misc import as_key, require
 from distrax_like.inference.mcmc._kernel import TransitionKernel
 from distrax_like.inference.mcmc._target import ChainsTarget, as_position, evaluate, part_name
 
@@ -331,8 +331,4 @@ def _check_resumed(results: KernelResults, position: PyTree) -> KernelResults:
         )
     moved = jnp.any(jnp.stack([jnp.any(x != y) for x, y in zip(old, new)]))
     message = "sample_chain: current_state is not the last state of the run that previous_kernel_results come from"
-    if isinstance(moved, Tracer):
-        return eqx.error_if(results, moved, message)
-    if moved:
-        raise ValueError(message)
-    return results
+    return require(results, ~moved, message)

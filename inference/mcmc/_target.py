@@ -40,6 +40,7 @@ def as_position(position: PyTree, who: str) -> PyTree:
 
 
 def part_name(path: Any) -> str:
+    """What messages call the part of the state at `path`."""
     return f"state part {jtu.keystr(path)}" if path else "the state"
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from distrax_like._misc import Numeric, as_callable, promote
+from distrax_like._misc import Numeric, as_callable, promote, require
 from distrax_like.inference.optimizer._directions import Direction, bfgs, dot, lbfgs, remember
 from distrax_like.inference.optimizer._line_search import LineSearch, advance, begin
 
@@ -17,7 +17,17 @@ from distrax_like.inference.optimizer._line_search import LineSearch, advance, b
 _NOISE = 10.0
 
 
-class BFGSOptimizerResults(eqx.Module):
+class _Results(eqx.Module):
+    converged: Bool[Array, "*batch"]
+    failed: Bool[Array, "*batch"]
+    num_iterations: Int[Array, "*batch"]
+    num_objective_evaluations: Int[Array, "*batch"]
+    position: PyTree
+    objective_value: Float[Array, "*batch"]
+    objective_gradient: PyTree
+
+
+class BFGSOptimizerResults(_Results):
     """What `bfgs_minimize` found, for each problem of the batch.
 
     - `converged`: a stopping rule was met; `failed`: the search could not go on. Neither: `max_iterations` ran out.
@@ -26,17 +36,10 @@ class BFGSOptimizerResults(eqx.Module):
     - `inverse_hessian_estimate`: over the flattened position.
     """
 
-    converged: Bool[Array, "*batch"]
-    failed: Bool[Array, "*batch"]
-    num_iterations: Int[Array, "*batch"]
-    num_objective_evaluations: Int[Array, "*batch"]
-    position: PyTree
-    objective_value: Float[Array, "*batch"]
-    objective_gradient: PyTree
     inverse_hessian_estimate: Float[Array, "*batch d d"]
 
 
-class LBFGSOptimizerResults(eqx.Module):
+class LBFGSOptimizerResults(_Results):
     """What `lbfgs_minimize` found, for each problem of the batch.
 
     The fields are those of `BFGSOptimizerResults`, but for `position_deltas` and `gradient_deltas`: the last
@@ -44,13 +47,6 @@ class LBFGSOptimizerResults(eqx.Module):
     dimensions lead, as under `jax.vmap`.
     """
 
-    converged: Bool[Array, "*batch"]
-    failed: Bool[Array, "*batch"]
-    num_iterations: Int[Array, "*batch"]
-    num_objective_evaluations: Int[Array, "*batch"]
-    position: PyTree
-    objective_value: Float[Array, "*batch"]
-    objective_gradient: PyTree
     position_deltas: Float[Array, "*batch m d"]
     gradient_deltas: Float[Array, "*batch m d"]
 
@@ -124,7 +120,7 @@ def bfgs_minimize(
     final, finite = _run(problem.evaluate, problem.flat, method, limits, stopping_condition or converged_all, None)
     estimate = _batch_first(final.memory.inverse_hessian)
     results = BFGSOptimizerResults(**_common(final, problem), inverse_hessian_estimate=estimate)
-    return _require(results, finite, _not_finite("bfgs_minimize"))
+    return require(results, finite, _not_finite("bfgs_minimize"))
 
 
 def lbfgs_minimize(
@@ -182,7 +178,7 @@ def lbfgs_minimize(
     scale = final.memory.scale[:, None]
     s, y = (_batch_first(x * scale) for x in (final.memory.position_deltas, final.memory.gradient_deltas))
     results = LBFGSOptimizerResults(**_common(final, problem), position_deltas=s, gradient_deltas=y)
-    return _require(results, finite, _not_finite("lbfgs_minimize"))
+    return require(results, finite, _not_finite("lbfgs_minimize"))
 
 
 class _Evaluate(eqx.Module):
@@ -417,23 +413,13 @@ def _checked_estimate(estimate: Float[Array, "..."], problem: _Problem) -> Float
     transposed = jnp.swapaxes(estimate, -1, -2)
     close = jnp.abs(estimate - transposed) <= 1e3 * jnp.finfo(estimate.dtype).eps * jnp.abs(estimate)
     definite = jnp.all(close) & jnp.all(jnp.isfinite(jnp.linalg.cholesky(estimate)))
-    estimate = _require(estimate, definite, f"{name} must be symmetric and positive definite")
+    estimate = require(estimate, definite, f"{name} must be symmetric and positive definite")
     estimate = jnp.broadcast_to((estimate + jnp.swapaxes(estimate, -1, -2)) / 2, allowed[1])
     return jnp.moveaxis(estimate, (-2, -1), (0, 1))
 
 
 def _not_finite(who: str) -> str:
     return f"{who} needs an objective and a gradient that are finite at every initial_position"
-
-
-def _require(tree: Any, good: Bool[Array, ""], message: str) -> Any:
-    """`tree`; where `good` is false a ValueError now, or an error at run time under a trace."""
-    try:
-        if not good:
-            raise ValueError(message)
-    except jax.errors.TracerBoolConversionError:
-        return eqx.error_if(tree, ~good, message)
-    return tree
 
 
 def _common(final: _State, problem: _Problem) -> dict[str, Any]:
