@@ -1,0 +1,111 @@
+"""Edges, transformations and second derivatives of the gamma family; its accuracy is in the tables."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special as sp
+
+from distrax_like.special._gamma_inverse import gammainccinv, gammaincinv
+from distrax_like.special._incomplete_gamma import gammainc, gammaincc, log_gammainc, log_gammaincc
+from distrax_like.special._stirling import (
+    bd0,
+    log_gamma_correction,
+    log_gamma_difference,
+    multidigamma,
+    multigammaln,
+    stirlerr,
+)
+
+BOTH = (np.float32, np.float64)
+TWO = [gammainc, gammaincc, log_gammainc, log_gammaincc, gammaincinv, gammainccinv, bd0, log_gamma_difference]
+inf, nan = np.inf, np.nan
+
+
+@pytest.mark.parametrize("dtype", BOTH)
+def test_incomplete_gamma_at_the_edges(dtype):
+    a = np.array([1, 1, 0, 0, inf, 2, inf, nan, 2, -1, 1, 0.5, 1e-10], dtype)
+    x = np.array([0, inf, 1, 0, 1, inf, inf, 1, nan, 1, -1, 0, 0], dtype)
+    lower = np.array([0, 1, 1, nan, 0, 1, nan, nan, nan, nan, nan, 0, 0])
+    for fn, want in ((gammainc, lower), (gammaincc, 1 - lower)):
+        np.testing.assert_array_equal(fn(a, x), want)
+    with np.errstate(divide="ignore"):
+        for fn, want in ((log_gammainc, np.log(lower)), (log_gammaincc, np.log(1 - lower))):
+            np.testing.assert_array_equal(fn(a, x), want)
+    known = [0, 1, 2, 4, 5, 7, 8, 11]
+    np.testing.assert_array_equal(gammainc(a, x)[np.array(known)], sp.gammainc(a, x)[known])
+
+
+@pytest.mark.parametrize("dtype", BOTH)
+def test_inverse_at_the_edges(dtype):
+    a = np.array([2, 2, 2, 2, nan, 2, 1e5], dtype)
+    p = np.array([0, 1, -0.1, 1.1, 0.5, nan, 0], dtype)
+    np.testing.assert_array_equal(gammaincinv(a, p), [0, inf, nan, nan, nan, nan, 0])
+    np.testing.assert_array_equal(gammainccinv(a, p), [inf, 0, nan, nan, nan, nan, inf])
+
+
+def test_stirling_at_the_edges():
+    np.testing.assert_array_equal(stirlerr(jnp.array([0.0, inf, nan, -1.0])), [inf, 0, nan, nan])
+    x, m = np.array([0, 0, 2, 2, inf, inf, -1, nan, 3.0]), np.array([0, 3, 0, inf, 2, inf, 1, 1, 3.0])
+    np.testing.assert_array_equal(bd0(x, m), [0, 3, inf, inf, inf, nan, nan, nan, 0])
+    np.testing.assert_array_equal(log_gamma_correction(9.0), stirlerr(9.0))
+    a = np.array([2.3, 7.0])
+    np.testing.assert_allclose(multigammaln(a, 4), sp.multigammaln(a, 4), rtol=1e-14)
+    np.testing.assert_allclose(jax.grad(lambda a: multigammaln(a, 4))(2.3), multidigamma(2.3, 4), rtol=1e-13)
+    assert jnp.isnan(multigammaln(1.4, 4))
+
+
+def test_density_at_zero():
+    slopes = jax.vmap(jax.grad(gammainc, 1), (0, None))(jnp.array([0.5, 1.0, 2.0]), 0.0)
+    np.testing.assert_allclose(slopes[1:], [1, 0], atol=1e-300)
+    assert slopes[0] > 1e100
+    np.testing.assert_allclose(jax.vmap(jax.grad(gammainc), (0, None))(jnp.array([0.5, 1.0]), 0.0), 0, atol=1e-150)
+    assert jax.grad(gammainc, 1)(2.0, inf) == 0
+
+
+@pytest.mark.parametrize("fn", TWO, ids=lambda fn: fn.__name__)
+def test_shapes_and_dtypes(fn):
+    x = jnp.linspace(0.1, 0.9, 3, dtype=np.float32)
+    y = jnp.linspace(0.5, 3, 2, dtype=np.float32)[:, None]
+    args = (y, x)
+    out = fn(*args)
+    assert out.shape == (2, 3) and out.dtype == np.float32
+    mapped = jax.jit(jax.vmap(jax.vmap(fn, (None, 0)), (0, None)))(y[:, 0], x)
+    np.testing.assert_allclose(mapped, out, rtol=1e-6)
+    assert jax.eval_shape(fn, 2, 0.5).dtype == np.float64 and jax.eval_shape(fn, 2.0, x).dtype == np.float32
+
+
+POINTS = np.array([(0.05, 0.3), (0.7, 1.2), (1, 1), (2, 5), (7, 3), (30, 31), (30, 4), (100, 500.0)])
+
+
+@pytest.mark.parametrize("fn", [gammainc, log_gammaincc], ids=lambda fn: fn.__name__)
+def test_second_derivatives_in_a(fn):
+    """Of each first derivative, which the tables check, against its differences."""
+    a, x = POINTS.T
+    slopes = jax.jit(jax.vmap(jax.grad(fn, (0, 1))))
+    second = jax.jit(lambda a: jax.jvp(lambda a: jax.vmap(jax.grad(fn, (0, 1)))(a, x), (a,), (jnp.ones_like(a),))[1])
+    h = 1e-5 * np.minimum(a, x)
+    for got, up, down in zip(second(a), slopes(a + h, x), slopes(a - h, x)):
+        np.testing.assert_allclose(got, (up - down) / (2 * h), rtol=1e-5, atol=1e-7)
+
+
+def test_third_derivative():
+    third = jax.grad(jax.grad(jax.grad(gammainc, 1), 1), 1)(2.0, 1.5)
+    np.testing.assert_allclose(third, -0.5 * np.exp(-1.5), rtol=1e-12)
+
+
+def test_inverse_has_second_derivatives():
+    second = jax.jit(jax.jvp, static_argnums=0)(jax.grad(gammaincinv), (2.5, 0.3), (1.0, 0.0))[1]
+    h = 1e-5
+    slope = jax.jit(jax.grad(gammaincinv))
+    np.testing.assert_allclose(second, (slope(2.5 + h, 0.3) - slope(2.5 - h, 0.3)) / (2 * h), rtol=1e-6)
+
+
+def test_nothing_is_nan_over_the_range_of_single_precision():
+    sizes = np.float32(np.logspace(-37, 38, 26))
+    a, x = (v.ravel() for v in np.meshgrid(sizes, sizes))
+    for fn in TWO[:4] + TWO[6:]:
+        assert not np.isnan(jax.jit(fn)(a, x)).any(), fn.__name__
+    for fn in TWO[:2]:
+        for i in range(2):
+            assert not np.isnan(jax.jit(jax.vmap(jax.grad(fn, i)))(a, x)).any(), (fn.__name__, i)
