@@ -1,10 +1,10 @@
 """The beta distribution and its extension to the simplex, the Dirichlet distribution."""
 
-import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from distrax_like import random
 from distrax_like._misc import Numeric, Shape, promote
 from distrax_like._module import parameter
 from distrax_like.bijectors import Sigmoid
@@ -44,11 +44,9 @@ class Beta(Distribution):
         return xlogy(a - 1, value) + xlog1py(b - 1, -value) - log_beta(a, b)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
-        # In logs, since both gamma variables underflow for small concentrations; Sigmoid keeps off the ends.
-        keys = jax.random.split(key)
-        a = jax.random.loggamma(keys[0], self.concentration1, shape, self.concentration1.dtype)
-        b = jax.random.loggamma(keys[1], self.concentration0, shape, self.concentration0.dtype)
-        return Sigmoid().forward(a - b)
+        # In logs, since most draws of small concentrations round to an end; Sigmoid keeps off the ends.
+        log_x, log_rest = random.log_beta(key, self.concentration1, self.concentration0, shape)
+        return Sigmoid().forward(log_x - log_rest)
 
     def _cdf(self, value: Values) -> Values:
         a, b = self.concentration1, self.concentration0
@@ -112,10 +110,8 @@ class Dirichlet(Distribution):
         return jnp.sum(xlogy(self.concentration - 1, value), axis=-1) - self._log_normalizer()
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
-        # In logs, since gamma variables of small concentrations underflow, and kept off the faces of the simplex.
-        dtype = self.concentration.dtype
-        log_gamma = jax.random.loggamma(key, self.concentration, shape + self.event_shape, dtype)
-        return jnp.maximum(jax.nn.softmax(log_gamma), jnp.finfo(dtype).tiny)
+        # Kept off the faces of the simplex.
+        return jnp.maximum(random.dirichlet(key, self.concentration, shape), jnp.finfo(self.concentration.dtype).tiny)
 
     def _mean(self) -> Values:
         return self.concentration / self._total()[..., None]

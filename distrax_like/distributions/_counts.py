@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from distrax_like import random, special
 from distrax_like._misc import Numeric, Shape, exactly_one, promote
 from distrax_like._module import data, parameter
-from distrax_like.distributions._beta import log_beta
 from distrax_like.distributions._categorical import Bernoulli, log_probs, probs_to_logits
 from distrax_like.distributions._distribution import Distribution, Values
 from distrax_like.distributions._kl import kl_divergence, register_kl
@@ -49,16 +49,26 @@ class Poisson(Distribution):
         return nonnegative_integer
 
     def _log_prob(self, value: Values) -> Values:
-        return _times(value, self.log_rate) - self.rate_parameter() - jsp.gammaln(value + 1)
+        # Where large terms cancel, the saddle-point form; below, the plain one, for rates that underflow.
+        small = self.log_rate < 0
+        low = jnp.where(small, self.log_rate, 0)
+        plain = _times(value, low) - jnp.exp(low) - jsp.gammaln(value + 1)
+        return jnp.where(small, plain, special.log_poisson_mass(value, jnp.exp(jnp.where(small, 0, self.log_rate))))
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
-        return jax.random.poisson(key, self.rate_parameter(), shape).astype(self.log_rate.dtype)
+        return random.poisson(key, shape=shape, log_rate=self.log_rate)
 
     def _cdf(self, value: Values) -> Values:
-        return self._sum_to(value, jsp.gammaincc, 0.0, 1.0)
+        return self._sum_to(value, special.gammaincc, 0.0, 1.0)
+
+    def _log_cdf(self, value: Values) -> Values:
+        return self._sum_to(value, special.log_gammaincc, -jnp.inf, 0.0)
 
     def _survival_function(self, value: Values) -> Values:
-        return self._sum_to(value, jsp.gammainc, 1.0, 0.0)
+        return self._sum_to(value, special.gammainc, 1.0, 0.0)
+
+    def _log_survival_function(self, value: Values) -> Values:
+        return self._sum_to(value, special.log_gammainc, 0.0, -jnp.inf)
 
     def _sum_to(self, value: Values, incomplete, below: float, above: float) -> Values:
         return cumulative(jnp.floor(value) + 1, lambda n: incomplete(n, self.rate_parameter()), below, above)
@@ -113,14 +123,18 @@ class Binomial(Distribution):
         return integer_interval(0, self.total_count)
 
     def _log_prob(self, value: Values) -> Values:
-        rest = self.total_count - value
-        ways = -log_beta(value + 1, rest + 1) - jnp.log1p(self.total_count)
-        heads, tails = jax.nn.log_sigmoid(self.logits), jax.nn.log_sigmoid(-self.logits)
-        return ways + _times(value, heads) + _times(rest, tails)
+        n, rest = self.total_count, self.total_count - value
+        # Where large terms cancel, the saddle-point form; below, the plain one, for probabilities that underflow.
+        small = n * jax.nn.sigmoid(-jnp.abs(self.logits)) < 1
+        middle = jnp.where(small, 0, self.logits)
+        saddle = special.log_binomial_mass(value, rest, jax.nn.sigmoid(middle), jax.nn.sigmoid(-middle))
+        far = jnp.where(small, self.logits, 0)
+        ways = special.log_combinations(n, jnp.stack(jnp.broadcast_arrays(value, rest), -1))
+        plain = ways + _times(value, jax.nn.log_sigmoid(far)) + _times(rest, jax.nn.log_sigmoid(-far))
+        return jnp.where(small, plain, saddle)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
-        n, p = jnp.broadcast_arrays(self.total_count, self.probs_parameter())
-        return jax.random.binomial(key, n, p, shape, self.logits.dtype)
+        return random.binomial(key, self.total_count, shape=shape, logits=self.logits)
 
     def _cdf(self, value: Values) -> Values:
         n = jax.lax.stop_gradient(self.total_count)

@@ -1,16 +1,18 @@
 """The exponential and gamma distributions."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from distrax_like import random, special
 from distrax_like._misc import Numeric, Shape, exactly_one, promote
 from distrax_like._module import parameter
 from distrax_like.distributions._distribution import Distribution, Values
 from distrax_like.distributions._kl import register_kl
 from distrax_like.distributions._tails import cumulative, where_defined
-from distrax_like.special import xlogy
 from distrax_like.supports import Support, nonnegative, positive
 
 
@@ -94,20 +96,37 @@ class Gamma(Distribution):
         return nonnegative
 
     def _log_prob(self, value: Values) -> Values:
-        # Not the logarithm of rate * value, whose gradient in the rate would be 0 * inf at zero.
         a, log_rate = self.concentration, jnp.log(self.rate)
-        return xlogy(a - 1, value) - self.rate * value + a * log_rate - jsp.gammaln(a)
+        z = self.rate * value
+        # Where large terms cancel, the saddle-point form. Below, not the logarithm of z, which may underflow.
+        small = z < 1
+        big, near = jnp.where(small, 1, z), jnp.where(small, value, 0)
+        saddle = jnp.log(a / big) + log_rate + special.log_poisson_mass(a, big)
+        plain = special.xlogy(a - 1, jnp.where(small, value, 1)) - self.rate * near + a * log_rate - jsp.gammaln(a)
+        return jnp.where(small, plain, saddle)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
         # Of small concentrations most draws underflow; the smallest normal number keeps their density finite.
-        draw = jnp.exp(jax.random.loggamma(key, self.concentration, shape, self.rate.dtype)) / self.rate
+        draw = random.gamma(key, self.concentration, shape) / self.rate
         return jnp.maximum(draw, jnp.finfo(draw.dtype).tiny)
 
     def _cdf(self, value: Values) -> Values:
-        return cumulative(self.rate * value, lambda z: jsp.gammainc(self.concentration, z), 0.0, 1.0)
+        return self._tail(value, special.gammainc, 0.0, 1.0)
+
+    def _log_cdf(self, value: Values) -> Values:
+        return self._tail(value, special.log_gammainc, -jnp.inf, 0.0)
 
     def _survival_function(self, value: Values) -> Values:
-        return cumulative(self.rate * value, lambda z: jsp.gammaincc(self.concentration, z), 1.0, 0.0)
+        return self._tail(value, special.gammaincc, 1.0, 0.0)
+
+    def _log_survival_function(self, value: Values) -> Values:
+        return self._tail(value, special.log_gammaincc, 0.0, -jnp.inf)
+
+    def _tail(self, value: Values, incomplete: Callable[..., Values], below: float, above: float) -> Values:
+        return cumulative(self.rate * value, lambda z: incomplete(self.concentration, z), below, above)
+
+    def _quantile(self, p: Values) -> Values:
+        return special.gammaincinv(self.concentration, p) / self.rate
 
     def _mean(self) -> Values:
         return self.concentration / self.rate

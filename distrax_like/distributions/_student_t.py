@@ -9,6 +9,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from distrax_like import random
 from distrax_like._misc import Numeric, Shape, promote
 from distrax_like._module import parameter
 from distrax_like.distributions._distribution import Distribution, Values
@@ -101,11 +102,7 @@ class StudentT(Distribution):
         return _log_density(self._z(value), self.df) - jnp.log(self.scale)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
-        # The gamma variable in logs, since it underflows for few degrees of freedom.
-        keys = jax.random.split(key)
-        normal = jax.random.normal(keys[0], shape, self.loc.dtype)
-        log_gamma = jax.random.loggamma(keys[1], self.df / 2, shape, self.loc.dtype)
-        return self.loc + self.scale * normal * jnp.exp((jnp.log(self.df / 2) - log_gamma) / 2)
+        return self.loc + self.scale * random.t(key, self.df, shape)
 
     def _cdf(self, value: Values) -> Values:
         return _cdf(*jnp.broadcast_arrays(self._z(value), self.df))

@@ -10,8 +10,8 @@ import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like._misc import Numeric, Shape
-from distrax_like.random._quadrature import integrate
 from distrax_like.random._rejection import ShapeLike, flat, normal, prepare, rejection, symmetric, unit, word
+from distrax_like.special import gauss_legendre
 
 Values = Float[Array, "..."]
 
@@ -258,8 +258,8 @@ def log_gamma_slope(a: Values, log_x: Values) -> Values:
         jnp.log(jnp.minimum(b, 8)) - jsp.digamma(jnp.minimum(b, 8)),
     )
     c = sign * (_log_ratio(x, b) + minus_digamma)
-    integral = integrate(
-        lambda v: (v + c) * jnp.exp(-gap * v - x * _expm1_remainder(sign * v)), 20 if single else 40, end
+    integral = gauss_legendre(
+        lambda v: (v + c) * jnp.exp(-gap * v - x * _expm1_remainder(sign * v)), 0, end, 20 if single else 40
     )
     slope = jnp.where(low, series, integral)
     return jnp.where(valid, slope, jnp.nan)

@@ -10,8 +10,8 @@ import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like._misc import Numeric, Shape
-from distrax_like.random._quadrature import integrate
 from distrax_like.random._rejection import ShapeLike, flat, prepare, rejection, symmetric, unit, word
+from distrax_like.special import gauss_legendre
 
 Values = Float[Array, "..."]
 
@@ -101,4 +101,4 @@ def von_mises_slope(concentration: Values, angle: Values) -> Values:
         between = jnp.sin((low + shift - theta) / 2) * jnp.sin((low + shift + theta) / 2)
         return (2 * s**2 - deficit) * jnp.exp(-2 * k * between)
 
-    return jnp.sign(angle) * jnp.where(outer, -1, 1) * integrate(integrand, 20 if single else 40, length)
+    return jnp.sign(angle) * jnp.where(outer, -1, 1) * gauss_legendre(integrand, 0, length, 20 if single else 40)

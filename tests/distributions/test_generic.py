@@ -259,6 +259,10 @@ def test_reference(case: Case):
         for ours, theirs in pairs.items():
             if ours in methods(case) and hasattr(reference, theirs):
                 expected = getattr(reference, theirs)(np.asarray(case.values))
+                if theirs.startswith("log"):
+                    # Some of scipy's are the log of a number that has been rounded to nearly 1.
+                    other = (reference.sf if theirs == "logcdf" else reference.cdf)(np.asarray(case.values))
+                    expected = np.where(other < 0.5, np.log1p(-np.minimum(other, 0.5)), expected)
                 np.testing.assert_allclose(result[ours][:n, i], expected, rtol=2e-12, atol=1e-300, err_msg=ours)
         if "quantile" in methods(case) and hasattr(reference, "ppf"):
             np.testing.assert_allclose(result["quantile"][:, i], reference.ppf(QUANTILES[:, 0]), rtol=1e-11)
