@@ -1,5 +1,12 @@
 """Special functions that JAX lacks or gets wrong in the last bits."""
 
+from distrax_like.special._bessel import (
+    iv_ratio as iv_ratio,
+    ive as ive,
+    kve as kve,
+    log_ive as log_ive,
+    log_kve as log_kve,
+)
 from distrax_like.special._cholesky import (
     LowRankCholesky as LowRankCholesky,
     cholesky_concat as cholesky_concat,
@@ -138,7 +145,10 @@ __all__ = [
     "hpsd_solvevec",
     "integrate",
     "interp_regular_1d_grid",
+    "iv_ratio",
+    "ive",
     "jittered_cholesky",
+    "kve",
     "lambertw",
     "lambertw_exp",
     "log1mexp",
@@ -151,6 +161,8 @@ __all__ = [
     "log_gamma_difference",
     "log_gammainc",
     "log_gammaincc",
+    "log_ive",
+    "log_kve",
     "log_ndtr",
     "log_ndtr_difference",
     "log_poisson_mass",

@@ -3,7 +3,7 @@
 import mpmath as mp
 import numpy as np
 
-from distrax_like.special._lambertw import lambertw, lambertw_exp
+from distrax_like.special import lambertw, lambertw_exp
 
 from .truth import Entry, grid, precise
 

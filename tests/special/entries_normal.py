@@ -4,7 +4,7 @@ import jax.scipy.special as jsp
 import mpmath as mp
 import numpy as np
 
-from distrax_like.special._normal import (
+from distrax_like.special import (
     erfcinv,
     erfcx,
     log_ndtr,
@@ -14,8 +14,8 @@ from distrax_like.special._normal import (
     ndtr,
     ndtri,
     ndtri_exp,
+    owens_t,
 )
-from distrax_like.special._owens_t import owens_t
 
 from .truth import Entry, grid, precise
 

@@ -5,7 +5,7 @@ import mpmath as mp
 import numpy as np
 from scipy.special import i0e
 
-from distrax_like.special._von_mises import von_mises_cdf, von_mises_cdf_inverse
+from distrax_like.special import von_mises_cdf, von_mises_cdf_inverse
 
 from .truth import Entry, grid, precise
 

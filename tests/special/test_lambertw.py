@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distrax_like.special._lambertw import lambertw, lambertw_exp
+from distrax_like.special import lambertw, lambertw_exp
 
 BOTH = (np.float32, np.float64)
 inf, nan = np.inf, np.nan

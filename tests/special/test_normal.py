@@ -6,7 +6,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from distrax_like.special._normal import (
+from distrax_like.special import (
     erfcinv,
     erfcx,
     log_ndtr,
@@ -16,8 +16,8 @@ from distrax_like.special._normal import (
     ndtr,
     ndtri,
     ndtri_exp,
+    owens_t,
 )
-from distrax_like.special._owens_t import owens_t
 
 from .entries_normal import density, hazard, mass, true_ndtri, true_ndtri_exp, upper_quantile
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distrax_like.special._von_mises import von_mises_cdf, von_mises_cdf_inverse
+from distrax_like.special import von_mises_cdf, von_mises_cdf_inverse
 
 BOTH = (np.float32, np.float64)
 inf, nan, pi = np.inf, np.nan, np.pi

@@ -1,0 +1,137 @@
+"""Bessel functions of large arguments or orders: the uniform expansions and their exponent."""
+
+import functools
+from fractions import Fraction
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from distrax_like.special._compensated import (
+    Pair,
+    Values,
+    add_tangents,
+    log1p,
+    log_ratio_pair,
+    log_ratio_parts,
+    product,
+    two_product,
+    two_sum,
+)
+
+_Polynomials = tuple[tuple[float, ...], ...]
+
+
+def is_double(x: Values) -> bool:
+    return jnp.finfo(x.dtype).nmant > 30
+
+
+def is_large(v: Values, x: Values) -> Bool[Array, "..."]:
+    """Where the expansions below are used: 12 terms (in single precision 7) in 1 / √(v² + x²) are enough there."""
+    return modulus(v, x) >= (40 if is_double(x) else 12)
+
+
+@jax.custom_jvp
+def modulus(v: Values, x: Values) -> Values:
+    """p = √(v² + x²) without overflow."""
+    big, small = jnp.maximum(v, x), jnp.minimum(v, x)
+    return big * jnp.sqrt(1 + (small / jnp.where(big > 0, big, 1)) ** 2)
+
+
+modulus.defjvp(
+    lambda primals, tangents: (
+        modulus(*primals),
+        add_tangents(primals, tangents, lambda v, x: v / modulus(v, x), lambda v, x: x / modulus(v, x)),
+    ),
+    symbolic_zeros=True,
+)
+
+
+@functools.cache
+def coefficients(terms: int) -> tuple[_Polynomials, _Polynomials]:
+    """Coefficients d_kj of log I = p - v asinh(v / x) - log(2 π p) / 2 + Σ d_k(τ) / p^k, and g_kj of its slope in x.
+
+    They are polynomials in τ = (v / p)²: with θ = x d/dx the function y = θ log I solves θ y + y² = p², so that
+    y = p + Σ h_k(τ) / p^k has 2 h_k+1 = (1 - τ) (2 τ h_k' + k h_k) - Σ h_i h_k-i. Then h_k = (1 - τ) g_k, and
+    g_kj = -(2 j + k) d_kj. With -p for p it is all true of log K.
+    """
+    h = [[Fraction(-1, 2), Fraction(1, 2)]]
+    for k in range(terms):
+        step = [(2 * j + k) * c for j, c in enumerate(h[k])] + [Fraction(0)]
+        new = [a - b for a, b in zip(step, [Fraction(0), *step])]
+        for i in range(k + 1):
+            for a, first in enumerate(h[i]):
+                for b, second in enumerate(h[k - i]):
+                    new[a + b] -= first * second
+        h.append([c / 2 for c in new])
+    d, g = [], []
+    for k in range(1, terms + 1):
+        quotient = [sum(h[k][: j + 1], Fraction(0)) for j in range(k + 1)]
+        g.append(tuple(float(c) for c in quotient))
+        d.append(tuple(float(-c / (2 * j + k)) for j, c in enumerate(quotient)))
+    return tuple(d), tuple(g)
+
+
+def _sum(polynomials: _Polynomials, q: Values, tau: Values) -> Values:
+    # A loop over the rows, of which all but the last end in zeros: unrolled it takes much longer to compile.
+    n = len(polynomials)
+    table = jnp.asarray([(*row, *(0.0,) * (n + 1 - len(row))) for row in reversed(polynomials)], q.dtype)
+
+    def add(k: Any, total: Values) -> Values:
+        row = table[k]
+        inner = row[n] * tau
+        for j in reversed(range(1, n)):
+            inner = (inner + row[j]) * tau
+        return (total + (inner + row[0])) * q
+
+    return jax.lax.fori_loop(0, n, add, jnp.zeros_like(q))
+
+
+def expansion(v: Values, x: Values, sign: int, more: int = 0) -> Values:
+    """S, with ive = exp(S - exponent) / √(2 π p) for `sign` 1 and kve = exp(S + exponent) √(π / 2 p) for -1."""
+    p = modulus(v, x)
+    d, _ = coefficients((12 if is_double(x) else 7) + more)
+    return _sum(d, sign / p, (v / p) ** 2)
+
+
+def slope_sum(v: Values, x: Values, sign: int) -> Values:
+    """H with x d/dx (`expansion` - log(p) / 2) = (x / p)² H."""
+    p = modulus(v, x)
+    _, g = coefficients(12 if is_double(x) else 7)
+    return _sum(g, sign / p, (v / p) ** 2) - 0.5
+
+
+def saddle(v: Values, x: Values) -> Values:
+    """asinh(v / x), with its digits for small v."""
+    p, near, far = modulus(v, x), v < x, x * 1e30 < v
+    u = jnp.where(near, v, 0) / jnp.where(near, x, 1)
+    ratio = (p + v) / jnp.where(far, 1, x)
+    return jnp.where(near, log1p(u * (1 + v / (p + x))), jnp.log(ratio) - jnp.where(far, jnp.log(x), 0))
+
+
+def multiple(v: Values, pair: Pair) -> Pair:
+    """v times a pair, as a pair whose second number is below the first one's last place."""
+    return two_sum(*product((v, jnp.zeros_like(v)), two_sum(*pair)))
+
+
+def exponent(v: Values, x: Values) -> Pair:
+    """v asinh(v / x) - v² / (p + x), the log of the leading factor of kve, for positive x, as a pair."""
+    # Everything but the logarithm's denominator is scaled by a power of two, so that squares do not overflow.
+    _, e = jnp.frexp(jnp.maximum(v, x))
+    x_s, v_s = jnp.ldexp(x, -e), jnp.ldexp(v, -e)
+    p = modulus(v_s, x_s)
+    (a, a_lo), (b, b_lo), (c, c_lo) = (two_product(z, z) for z in (x_s, v_s, p))
+    total, total_lo = two_sum(a, b)
+    p_lo = ((total - c) + (total_lo + (a_lo + b_lo - c_lo))) / (2 * p)
+
+    top, top_lo = two_sum(p, v_s)
+    k, near, far = log_ratio_parts(top, x)
+    log, log_lo = log_ratio_pair((k + e.astype(x.dtype), near, far))
+
+    bottom, bottom_lo = two_sum(p, x_s)
+    w = v_s / bottom
+    back, back_lo = two_product(w, bottom)
+    w_lo = ((v_s - back) - back_lo - w * (bottom_lo + p_lo)) / bottom
+    hi, lo = two_sum(log, -w)
+    return multiple(v, (hi, lo + (log_lo + (top_lo + p_lo) / top - w_lo)))
