@@ -7,6 +7,8 @@ from distrax_like.special._bessel import (
     log_ive as log_ive,
     log_kve as log_kve,
 )
+from distrax_like.special._beta import lbeta as lbeta
+from distrax_like.special._beta_inverse import betainccinv as betainccinv, betaincinv as betaincinv
 from distrax_like.special._cholesky import (
     LowRankCholesky as LowRankCholesky,
     cholesky_concat as cholesky_concat,
@@ -32,6 +34,12 @@ from distrax_like.special._elementary import (
     xlogy as xlogy,
 )
 from distrax_like.special._gamma_inverse import gammainccinv as gammainccinv, gammaincinv as gammaincinv
+from distrax_like.special._incomplete_beta import (
+    betainc as betainc,
+    betaincc as betaincc,
+    log_betainc as log_betainc,
+    log_betaincc as log_betaincc,
+)
 from distrax_like.special._incomplete_gamma import (
     gammainc as gammainc,
     gammaincc as gammaincc,
@@ -100,6 +108,7 @@ from distrax_like.special._stirling import (
     multigammaln as multigammaln,
     stirlerr as stirlerr,
 )
+from distrax_like.special._student_t import log_stdtr as log_stdtr, stdtr as stdtr, stdtrit as stdtrit
 from distrax_like.special._triangular import (
     fill_triangular as fill_triangular,
     fill_triangular_inverse as fill_triangular_inverse,
@@ -121,6 +130,10 @@ __all__ = [
     "batch_interp_regular_1d_grid",
     "batch_interp_regular_nd_grid",
     "bd0",
+    "betainc",
+    "betaincc",
+    "betainccinv",
+    "betaincinv",
     "bracket_root",
     "cholesky_concat",
     "cholesky_update",
@@ -151,8 +164,11 @@ __all__ = [
     "kve",
     "lambertw",
     "lambertw_exp",
+    "lbeta",
     "log1mexp",
     "log1psquare",
+    "log_betainc",
+    "log_betaincc",
     "log_binomial_mass",
     "log_combinations",
     "log_cosh",
@@ -166,6 +182,7 @@ __all__ = [
     "log_ndtr",
     "log_ndtr_difference",
     "log_poisson_mass",
+    "log_stdtr",
     "log_sub_exp",
     "logerfc",
     "logerfcx",
@@ -192,6 +209,8 @@ __all__ = [
     "softplus_inverse",
     "solve_lower",
     "sqrt1pm1",
+    "stdtr",
+    "stdtrit",
     "stirlerr",
     "triangular_size",
     "von_mises_cdf",

@@ -160,7 +160,10 @@ def worst(entry: Entry, dtype: Any, fn: Callable[..., Any] | None = None) -> dic
     args = [jnp.asarray(x, dtype) for x in table["points"].T]
     if fn is None:
         # All in one program: compiling is what this costs.
-        value, slopes = jax.jit(jax.vmap(jax.value_and_grad(entry.fn, entry.derivatives or 0)))(*args)
+        if entry.derivatives:
+            value, slopes = jax.jit(jax.vmap(jax.value_and_grad(entry.fn, entry.derivatives)))(*args)
+        else:
+            value, slopes = jax.jit(entry.fn)(*args), ()
         assert value.dtype == dtype, f"{entry.name} gave {value.dtype} for {dtype}"
         got = {"value": value} | {f"d{i}": slope for i, slope in zip(entry.derivatives, slopes)}
     else:

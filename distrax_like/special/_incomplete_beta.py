@@ -1,0 +1,386 @@
+"""The regularised incomplete beta function, its complement, their logarithms and derivatives in all three arguments."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from distrax_like._misc import Numeric, promote
+from distrax_like.special._beta_formulas import (
+    Point,
+    pair_excess,
+    pair_exponent,
+    regions,
+    scale,
+    smaller_tail,
+    temme_region,
+    temme_series,
+    temme_sum,
+)
+from distrax_like.special._compensated import Pair, Values, add_tangents, differentiable, log1p, two_sum
+from distrax_like.special._incomplete_gamma import _erfcx
+
+_Function = Callable[..., Values]
+
+
+def _split(x: Values) -> tuple[Pair, Pair]:
+    """x and 1 - x as pairs."""
+    # XLA would simplify the sum with a constant 1, and lose what was rounded off.
+    return (x, jnp.zeros_like(x)), two_sum(jnp.where(x < 2, 1, x), -x)
+
+
+@jax.custom_jvp
+@jax.jit
+def _excess(a: Values, b: Values, x: Values) -> Values:
+    hi, lo = pair_excess(a, b, *_split(x))
+    return hi + lo
+
+
+_excess.defjvp(
+    lambda primals, tangents: (
+        _excess(*primals),
+        add_tangents(primals, tangents, lambda a, b, x: 1 - x, lambda a, b, x: -x, lambda a, b, x: -(a + b)),
+    ),
+    symbolic_zeros=True,
+)
+
+
+def _point(a: Values, b: Values, x: Values) -> Point:
+    y = 1 - x
+    return Point(a, b, x, y, a * y, b * x, _excess(a, b, x))
+
+
+@jax.jit
+def _exponent(a: Values, b: Values, x: Values) -> Pair:
+    scaled = x < 2.0**-60
+    _, y = _split(x)
+    return pair_exponent(a, b, (jnp.where(scaled, x * 2.0**60, x), jnp.zeros_like(x)), y, scaled)
+
+
+def _log_mean(a: Values, b: Values, x: Values, excess: Values) -> Values:
+    small, n = a < 1, a + b
+    near = ~small & (jnp.abs(excess) < a / 2)
+    far = jnp.log(x * jnp.where(small, jnp.maximum(n, 1), n / a))
+    return jnp.where(near, log1p(jnp.where(near, -excess / a, 0)), far)
+
+
+def _own(a: Values, b: Values) -> Values:
+    return jnp.where(a < 1, _cross(a, b), -b / (a + b) / a)
+
+
+def _cross(a: Values, b: Values) -> Values:
+    return jnp.where(a + b < 1, 0, 1 / (a + b))
+
+
+@jax.custom_jvp
+def _log_a(a: Values, b: Values, x: Values) -> Values:
+    """The derivative of the exponent in a."""
+    return _log_mean(a, b, x, _excess(a, b, x))
+
+
+@jax.custom_jvp
+def _log_b(a: Values, b: Values, x: Values) -> Values:
+    """The derivative of the exponent in b."""
+    return _log_mean(b, a, 1 - x, -_excess(a, b, x))
+
+
+_log_a.defjvp(
+    lambda primals, tangents: (
+        _log_a(*primals),
+        add_tangents(
+            primals, tangents, lambda a, b, x: _own(a, b), lambda a, b, x: _cross(a, b), lambda a, b, x: 1 / x
+        ),
+    ),
+    symbolic_zeros=True,
+)
+_log_b.defjvp(
+    lambda primals, tangents: (
+        _log_b(*primals),
+        add_tangents(
+            primals, tangents, lambda a, b, x: _cross(a, b), lambda a, b, x: _own(b, a), lambda a, b, x: -1 / (1 - x)
+        ),
+    ),
+    symbolic_zeros=True,
+)
+
+
+# Temme's uniform expansion, in μ = n x / a - 1 for the smaller shape a.
+
+
+def _temme_arguments(a: Values, b: Values, x: Values) -> tuple[Values, Values, Values]:
+    """A = a (1 + κ), κ = a / b and μ for a <= b, of harmless values outside the region."""
+    here = temme_region(_point(a, b, x))
+    ordered = a <= b
+    low, high = (jnp.where(here, jnp.where(ordered, *pair), 64) for pair in ((a, b), (b, a)))
+    excess = jnp.where(here, _excess(a, b, x), 0)
+    kappa = low / high
+    return low * (1 + kappa), kappa, jnp.where(ordered, -excess, excess) / low
+
+
+@jax.custom_jvp
+def _eta(a: Values, b: Values, x: Values) -> Values:
+    """η of the sign of μ, with A η² / 2 the negative exponent; 0 outside the region."""
+    size, _, mu = _temme_arguments(a, b, x)
+    hi, lo = _exponent(a, b, x)
+    here = temme_region(_point(a, b, x))
+    return jnp.sign(mu) * jnp.sqrt(jnp.where(here, jnp.maximum(-2 * (hi + lo), 0), 0) / size)
+
+
+def _eta_slope(i: int) -> _Function:
+    def slope(*args: Values) -> Values:
+        _, kappa, mu = _temme_arguments(*args)
+        eta, one = _eta(*args), jnp.ones_like(mu)
+
+        # η = μ f(η, κ), where η is held.
+        def along(z: Values) -> Values:
+            there: Any = (*args[:i], z, *args[i + 1 :])
+            _, kappa, mu = _temme_arguments(*there)
+            return mu * temme_series(eta, kappa)
+
+        top = jax.jvp(along, (args[i],), (one,))[1]
+        return top / (1 - mu * jax.jvp(lambda eta: temme_series(eta, kappa), (eta,), (one,))[1])
+
+    return slope
+
+
+_eta.defjvp(
+    lambda primals, tangents: (_eta(*primals), add_tangents(primals, tangents, *(_eta_slope(i) for i in range(3)))),
+    symbolic_zeros=True,
+)
+
+
+def _upper(a: Values, b: Values, x: Values) -> Any:
+    return regions(_point(a, b, x))[0]
+
+
+def _root(a: Values, b: Values, x: Values) -> Values:
+    """The square root of the negative exponent, where erfc of it is the main part of the tail."""
+    size, _, _ = _temme_arguments(a, b, x)
+    sign = jnp.where(_upper(a, b, x) == (a <= b), 1, -1)
+    return sign * _eta(a, b, x) * jnp.sqrt(size / 2)
+
+
+def _regular(a: Values, b: Values, x: Values) -> Values:
+    """The smaller tail over exp(exponent), but for erfc(root) / 2 in Temme's region."""
+    p = _point(a, b, x)
+    size, kappa, _ = _temme_arguments(a, b, x)
+    sign = jnp.where(_upper(a, b, x) == (a <= b), 1, -1)
+    temme = sign * temme_sum(size, kappa, _eta(a, b, x)) / jnp.sqrt(2 * jnp.pi * size)
+    return jnp.where(temme_region(p), temme, smaller_tail(p, scale(a, b)))
+
+
+@differentiable
+def _factor(a: Values, b: Values, x: Values) -> Values:
+    """The smaller tail over exp(exponent)."""
+    erfc = jnp.where(temme_region(_point(a, b, x)), _erfcx(jnp.abs(_root(a, b, x))) / 2, 0)
+    return _regular(a, b, x) + erfc
+
+
+def _factor_slope(i: int, log: _Function) -> _Function:
+    def slope(*args: Values) -> Values:
+        def along(z: Values) -> tuple[Values, Values]:
+            there = *args[:i], z, *args[i + 1 :]
+            return _regular(*there), _root(*there)
+
+        (here, _), (slope, root) = jax.jvp(along, (args[i],), (jnp.ones_like(args[i]),))
+        # The derivative of erfc, without that of erfcx, in which large terms cancel.
+        return here * log(*args) + (slope - jnp.where(temme_region(_point(*args)), root / jnp.pi**0.5, 0))
+
+    return differentiable(slope)
+
+
+def weighted(factor: _Function, exponent: Callable[..., Pair], slopes: tuple[_Function, ...]) -> _Function:
+    """`factor` times the exponential of `exponent`, whose derivatives are `slopes`."""
+
+    @jax.custom_jvp
+    @jax.jit
+    def value(*args: Values) -> Values:
+        hi, lo = exponent(*args)
+        # In two halves: the exponential may be below the normal range where the product is not.
+        root = jnp.exp(hi / 2)
+        # Where lo is not small, hi is so large that the exponential is 0.
+        return root * (factor(*args) * (1 + jnp.clip(lo, -0.5, 0.5))) * root
+
+    @functools.cache
+    def partial(i: int) -> _Function:
+        def slope(*args: Values) -> Values:
+            here, there = jax.jvp(
+                lambda z: factor(*args[:i], z, *args[i + 1 :]), (args[i],), (jnp.ones_like(args[i]),)
+            )
+            return here * slopes[i](*args) + there
+
+        return weighted(differentiable(slope), exponent, slopes)
+
+    value.defjvp(
+        lambda primals, tangents: (
+            value(*primals),
+            add_tangents(primals, tangents, *(partial(i) for i in range(len(primals)))),
+        ),
+        symbolic_zeros=True,
+    )
+    return value
+
+
+def with_slopes(fn: _Function, *slopes: _Function) -> Any:
+    """`fn`, whose derivatives are these functions."""
+    value = jax.custom_jvp(jax.jit(fn))
+    value.defjvp(
+        lambda primals, tangents: (value(*primals), add_tangents(primals, tangents, *slopes)), symbolic_zeros=True
+    )
+    return value
+
+
+def _is_taylor(a: Values, b: Values, x: Values) -> Any:
+    return regions(_point(a, b, x))[1]
+
+
+def _unless_taylor(fn: _Function) -> _Function:
+    return lambda a, b, x: jnp.where(_is_taylor(a, b, x), 0, fn(a, b, x))
+
+
+def _tail_exponent(a: Values, b: Values, x: Values) -> Pair:
+    hi, lo = _exponent(a, b, x)
+    taylor = _is_taylor(a, b, x)
+    return jnp.where(taylor, 0, hi), jnp.where(taylor, 0, lo)
+
+
+def _log_x(a: Values, b: Values, x: Values) -> Values:
+    return _excess(a, b, x) / (x * (1 - x))
+
+
+@differentiable
+def _density_factor(a: Values, b: Values, x: Values) -> Values:
+    return scale(a, b) / (x * (1 - x))
+
+
+_EVERYWHERE: tuple[_Function, ...] = (_log_a, _log_b, _log_x)
+_ON_TAIL = tuple(_unless_taylor(log) for log in _EVERYWHERE)
+_SLOPE_FACTORS = tuple(_factor_slope(i, log) for i, log in enumerate(_ON_TAIL[:2]))
+
+_weight = weighted(lambda a, b, x: jnp.ones_like(a), _tail_exponent, _ON_TAIL)
+_tail = weighted(_factor, _tail_exponent, _ON_TAIL)
+_density = weighted(_density_factor, _exponent, _EVERYWHERE)
+
+
+@differentiable
+def _speed(a: Values, b: Values, x: Values) -> Values:
+    """The density over the smaller tail."""
+    density = jnp.where(_is_taylor(a, b, x), _density(a, b, x), _density_factor(a, b, x))
+    return density / _factor(a, b, x)
+
+
+def _lower_slope(i: int) -> _Function:
+    """The derivative of I in a or b; that of the result in x is the one of the density."""
+    signed = weighted(
+        differentiable(lambda a, b, x: jnp.where(_upper(a, b, x), -1, 1) * _SLOPE_FACTORS[i](a, b, x)),
+        _tail_exponent,
+        _ON_TAIL,
+    )
+    return signed
+
+
+_LOWER_SLOPES = (_lower_slope(0), _lower_slope(1), _density)
+
+
+def _part(lower: bool) -> _Function:
+    def fn(a: Values, b: Values, x: Values) -> Values:
+        tail = _tail(a, b, x)
+        return jnp.where(_upper(a, b, x) == lower, 1 - tail, tail)
+
+    if lower:
+        return with_slopes(fn, *_LOWER_SLOPES)
+    return with_slopes(fn, *(lambda a, b, x, s=s: -s(a, b, x) for s in _LOWER_SLOPES))
+
+
+def _log_part(lower: bool) -> _Function:
+    sign = 1 if lower else -1
+
+    def fn(a: Values, b: Values, x: Values) -> Values:
+        hi, lo = _tail_exponent(a, b, x)
+        own = _upper(a, b, x) != lower
+        return jnp.where(own, hi + (lo + jnp.log(_factor(a, b, x))), log1p(-_tail(a, b, x)))
+
+    # On its own side the exponential cancels in derivative / value; on the other the value is no less than 1 / 3.
+    def in_shape(i: int) -> _Function:
+        @differentiable
+        def slope(a: Values, b: Values, x: Values) -> Values:
+            factor, slope = _factor(a, b, x), _SLOPE_FACTORS[i](a, b, x)
+            weight = _weight(a, b, x)
+            own = _upper(a, b, x) != lower
+            return jnp.where(own, slope / factor, -weight * slope / jnp.where(own, 1, 1 - weight * factor))
+
+        return slope
+
+    @differentiable
+    def in_x(a: Values, b: Values, x: Values) -> Values:
+        own = _upper(a, b, x) != lower
+        other = _density(a, b, x) / jnp.where(own, 1, 1 - _tail(a, b, x))
+        return sign * jnp.where(own, _speed(a, b, x), other)
+
+    return with_slopes(fn, in_shape(0), in_shape(1), in_x)
+
+
+_betainc, _betaincc = _part(True), _part(False)
+_log_betainc, _log_betaincc = _log_part(True), _log_part(False)
+
+
+def _evaluate(fn: _Function, a: Numeric, b: Numeric, x: Numeric, at_zero: float, at_one: float) -> Values:
+    """`fn` where a and b are positive and finite and 0 < x < 1, else its limits."""
+    a, b, x = jnp.broadcast_arrays(*promote(a, b, x))
+    inside = (a > 0) & (b > 0) & jnp.isfinite(a) & jnp.isfinite(b) & (x > 0) & (x < 1)
+    value = fn(*(jnp.where(inside, v, s) for v, s in ((a, 1), (b, 1), (x, 0.5))))
+    return jnp.where(inside, value, edge(a, b, x, at_zero, at_one))
+
+
+def edge(a: Values, b: Values, x: Values, at_zero: float, at_one: float) -> Values:
+    """The limits of a tail: all is at 0 where a is 0 or b infinite, and at 1 where b is 0 or a infinite."""
+    wrong = ~((a >= 0) & (b >= 0) & (x >= 0) & (x <= 1)) | ((a == 0) & (b == 0)) | (jnp.isinf(a) & jnp.isinf(b))
+    low = (x == 0) | (((b == 0) | jnp.isinf(a)) & (x < 1))
+    return jnp.where(wrong, jnp.nan, jnp.where(low, at_zero, at_one)).astype(x.dtype)
+
+
+def betainc(a: Numeric, b: Numeric, x: Numeric) -> Values:
+    """The regularised incomplete beta function I_x(a, b) = ∫_0^x t^(a - 1) (1 - t)^(b - 1) dt / B(a, b), for a, b >= 0.
+
+    The smaller of the tails is computed, with its digits, as exp(exponent) times a factor. The exponent,
+    a log(n x / a) + b log(n (1 - x) / b) for n = a + b, is in doubled precision. The factor is, by region,
+
+    - Temme's uniform expansion near the mean where both shapes are at least 50;
+    - for small x, b x and a, 1 - x^a / (a B(a, b)) (1 + …) with `expm1` and gamma functions exact at their zeros;
+    - elsewhere the even part of the continued fraction DLMF 8.17.22, in at most about 80 steps.
+
+    Derivatives in a, b and x of every order, in both modes. Error at most 13 ulp (float32) and 8 ulp (float64), of the
+    first derivatives 9 and 18; over shapes in [1e-10, 1e13] and x in [1e-30, 1).
+
+    **Arguments:** `a`, `b`, `x`: shapes that broadcast. **Returns:** the broadcast shape; all is at x = 0 where a is 0
+    or b infinite, at 1 where b is 0 or a infinite; NaN outside the domain and where both are 0 or infinite.
+
+    A. DiDonato and A. Morris, Algorithm 708, ACM TOMS 18 (1992); N. Temme, Special Functions (1996), 11.3.3.
+    """
+    return _evaluate(_betainc, a, b, x, 0.0, 1.0)
+
+
+def betaincc(a: Numeric, b: Numeric, x: Numeric) -> Values:
+    """The complement 1 - I_x(a, b) of the incomplete beta function, with its digits in the tail; see `betainc`.
+
+    Error at most 4 ulp (float32) and 31 ulp (float64), the latter where b x is near 1.5 and a small.
+    """
+    return _evaluate(_betaincc, a, b, x, 1.0, 0.0)
+
+
+def log_betainc(a: Numeric, b: Numeric, x: Numeric) -> Values:
+    """log I_x(a, b), for arguments so far in the tail that I underflows too; see `betainc`.
+
+    Error at most 7 ulp (float32) and 19 ulp (float64), of the first derivatives 17 and 29.
+    """
+    return _evaluate(_log_betainc, a, b, x, -jnp.inf, 0.0)
+
+
+def log_betaincc(a: Numeric, b: Numeric, x: Numeric) -> Values:
+    """log(1 - I_x(a, b)), for arguments so far in the tail that it underflows too; see `betainc`.
+
+    Error at most 15 ulp (float32) and 14 ulp (float64), of the first derivatives 9 and 18.
+    """
+    return _evaluate(_log_betaincc, a, b, x, 0.0, -jnp.inf)
