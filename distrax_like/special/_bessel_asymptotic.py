@@ -11,20 +11,17 @@ from jaxtyping import Array, Bool
 from distrax_like.special._compensated import (
     Pair,
     Values,
-    add_tangents,
+    is_double,
     log1p,
     log_ratio_pair,
     log_ratio_parts,
     product,
+    set_slopes,
     two_product,
     two_sum,
 )
 
 _Polynomials = tuple[tuple[float, ...], ...]
-
-
-def is_double(x: Values) -> bool:
-    return jnp.finfo(x.dtype).nmant > 30
 
 
 def is_large(v: Values, x: Values) -> Bool[Array, "..."]:
@@ -39,13 +36,7 @@ def modulus(v: Values, x: Values) -> Values:
     return big * jnp.sqrt(1 + (small / jnp.where(big > 0, big, 1)) ** 2)
 
 
-modulus.defjvp(
-    lambda primals, tangents: (
-        modulus(*primals),
-        add_tangents(primals, tangents, lambda v, x: v / modulus(v, x), lambda v, x: x / modulus(v, x)),
-    ),
-    symbolic_zeros=True,
-)
+set_slopes(modulus, lambda v, x: v / modulus(v, x), lambda v, x: x / modulus(v, x))
 
 
 @functools.cache

@@ -11,7 +11,6 @@ from jaxtyping import Array, Bool
 from distrax_like.special._bessel_asymptotic import (
     expansion,
     exponent,
-    is_double,
     is_large,
     modulus,
     multiple,
@@ -22,11 +21,12 @@ from distrax_like.special._bessel_k import by_logarithm, gamma_halves, integral
 from distrax_like.special._compensated import (
     Pair,
     Values,
-    add_tangents,
     differentiable,
+    is_double,
     log1p,
     log_ratio_pair,
     log_ratio_parts,
+    set_slopes,
     two_sum,
 )
 from distrax_like.special._stirling import _stirlerr, reciprocal_gamma1p
@@ -138,10 +138,7 @@ def ratio(v: Values, x: Values) -> Values:
     return jnp.where(large, far, _ratio_by_fraction(*near))
 
 
-ratio.defjvp(
-    lambda primals, tangents: (ratio(*primals), add_tangents(primals, tangents, ratio_in_v, ratio_in_x)),
-    symbolic_zeros=True,
-)
+set_slopes(ratio, ratio_in_v, ratio_in_x)
 
 
 @differentiable
@@ -226,10 +223,7 @@ def log_i(v: Values, x: Values) -> Values:
     return hi + (lo + jnp.log(factor) + log1p(rest))
 
 
-log_i.defjvp(
-    lambda primals, tangents: (log_i(*primals), add_tangents(primals, tangents, log_i_in_v, log_i_in_x)),
-    symbolic_zeros=True,
-)
+set_slopes(log_i, log_i_in_v, log_i_in_x)
 
 
 def _weight_parts(v: Values, x: Values) -> tuple[Pair, Values]:

@@ -13,7 +13,6 @@ from jaxtyping import Array, Bool
 from distrax_like.special._bessel_asymptotic import (
     expansion,
     exponent,
-    is_double,
     is_large,
     modulus,
     multiple,
@@ -26,8 +25,10 @@ from distrax_like.special._compensated import (
     add_tangents,
     chebyshev,
     differentiable,
+    is_double,
     log_ratio_pair,
     log_ratio_parts,
+    set_slopes,
     two_sum,
 )
 
@@ -236,10 +237,7 @@ def log_k(v: Values, x: Values) -> Values:
     return log_weighted(*k_parts(v, x))
 
 
-log_k.defjvp(
-    lambda primals, tangents: (log_k(*primals), add_tangents(primals, tangents, log_k_in_v, log_k_in_x)),
-    symbolic_zeros=True,
-)
+set_slopes(log_k, log_k_in_v, log_k_in_x)
 
 
 def by_logarithm(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import Values, add_tangents, log1p
+from distrax_like.special._compensated import Values, log1p, set_slopes
 from distrax_like.special._stirling import (
     _correction_difference,
     _gammaln,
@@ -42,13 +42,7 @@ def _digamma_difference(a: Values, b: Values) -> Values:
     return pole + _in_y(b, jnp.where(tiny, a + 1, a))
 
 
-_lbeta.defjvp(
-    lambda primals, tangents: (
-        _lbeta(*primals),
-        add_tangents(primals, tangents, _digamma_difference, lambda a, b: _digamma_difference(b, a)),
-    ),
-    symbolic_zeros=True,
-)
+set_slopes(_lbeta, _digamma_difference, lambda a, b: _digamma_difference(b, a))
 
 
 def lbeta(a: Numeric, b: Numeric) -> Values:

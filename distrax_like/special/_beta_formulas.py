@@ -14,6 +14,7 @@ from distrax_like.special._compensated import (
     Values,
     _constant,
     _split,
+    is_double,
     log1p,
     log_ratio_pair,
     product,
@@ -57,7 +58,7 @@ class _Regions(NamedTuple):
 def _regions(p: Point) -> _Regions:
     """The regions of a point, from which nothing is to be differentiated."""
     temme = temme_region(p)
-    edge = 1.5 if jnp.finfo(p.x.dtype).nmant > 30 else 1.0
+    edge = 1.5 if is_double(p.x) else 1.0
     z = jnp.maximum(p.x, p.bx)
     # The two tails are alike near a = log(1 / 2) / log(z) for small z, and near a = z + 1 / 4 above.
     half = jnp.where(z < 0.5, -0.6931 / jnp.log(jnp.minimum(z, 0.5)), z + 0.25)
@@ -111,7 +112,7 @@ def log_parts(x: Pair, m: Values, difference: Pair, shift: Values) -> tuple[Valu
     cube = product(product(product(pair, pair), pair), _constant(_TWO_THIRDS, v))
     w = v * v
     tail = jnp.zeros_like(v)
-    for j in reversed(range(2, 13 if jnp.finfo(v.dtype).nmant > 30 else 5)):
+    for j in reversed(range(2, 13 if is_double(v) else 5)):
         tail = tail * w + 2 / (2 * j + 1)
     return k, pair, (cube[0], cube[1] + v * w * w * tail)
 
@@ -207,7 +208,7 @@ def _fraction(p: Point) -> Values:
 
     Written in 1 / (a + 2 j - 1), b x and a y - b x, so that for large shapes derivatives have their digits.
     """
-    wide = jnp.finfo(p.x.dtype).nmant > 30
+    wide = is_double(p.x)
     least, slope, gamma, root = (12, 0.4, 95, 10) if wide else (7, 0.25, 27, 5)
     # It ends like the one of the incomplete gamma function for n y, or geometrically; before, it must get past
     # the smaller shape.
@@ -238,7 +239,7 @@ def gamma_ratio(a: Values, b: Values) -> Values:
     """log Γ(a + b) - log Γ(b) - a log b for b >= 8 and 0 < a < 2, with its digits and those of its derivatives."""
     v = a / (2 * b + a)
     w, tail = v * v, jnp.zeros_like(v)
-    for j in reversed(range(1, 9 if jnp.finfo(v.dtype).nmant > 30 else 4)):
+    for j in reversed(range(1, 9 if is_double(v) else 4)):
         tail = tail * w + 2 / (2 * j + 1)
     # log(1 + a / b) = 2 v + rest
     rest = v * w * tail
@@ -250,7 +251,7 @@ def taylor_parts(p: Point) -> tuple[Values, Values, Values]:
 
     For small x and b x. For large b, r is b; c is small with a.
     """
-    wide = jnp.finfo(p.x.dtype).nmant > 30
+    wide = is_double(p.x)
     least, bits = (20, 38) if wide else (12, 18)
     count = jnp.ceil(jnp.maximum(least, 2 - bits / jnp.log(jax.lax.stop_gradient(p.x))))
     count = jnp.max(count).astype(jnp.int32) if count.size else jnp.int32(2)

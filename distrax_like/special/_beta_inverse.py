@@ -12,11 +12,12 @@ from distrax_like.special._beta_formulas import scale, taylor_parts
 from distrax_like.special._compensated import (
     Pair,
     Values,
-    add_tangents,
     differentiable,
     log1p,
     log_ratio_pair,
     log_ratio_parts,
+    one_minus,
+    set_slopes,
     two_product,
     two_sum,
 )
@@ -66,8 +67,7 @@ def _solve(a: Values, b: Values, t: Values, lower: bool) -> Values:
     """The solution where it is at most 1 / 2, or else less 1: a number with all its digits either way."""
     eps = float(jnp.finfo(a.dtype).eps)
     tiny = float(jnp.finfo(a.dtype).tiny)
-    # XLA would simplify the sum with a constant 1, and lose what was rounded off.
-    other = two_sum(jnp.where(t < 2, 1, t), -t)
+    other = one_minus(t)
     p, q = ((t, jnp.zeros_like(t)), other) if lower else (other, (t, jnp.zeros_like(t)))
     log_p, log_q = _log_pair(p), _log_pair(q)
     is_lower = p[0] < 0.5
@@ -157,13 +157,7 @@ def _inverse(lower: bool) -> Any:
         exact = density * jnp.exp(jnp.clip(_log_x(*args) * error, -0.5, 0.5))
         return jnp.where(_vanishes(signed), 0, (1 if lower else -1) / exact)
 
-    solve.defjvp(
-        lambda primals, tangents: (
-            solve(*primals),
-            add_tangents(primals, tangents, in_shape(0), in_shape(1), in_t),
-        ),
-        symbolic_zeros=True,
-    )
+    set_slopes(solve, in_shape(0), in_shape(1), in_t)
     return solve
 
 

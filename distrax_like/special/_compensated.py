@@ -51,6 +51,54 @@ def add_tangents(primals: tuple[Values, ...], tangents: tuple[Any, ...], *slopes
     return total
 
 
+def set_slopes(fn: Any, *slopes: Callable[..., Values]) -> None:
+    """Gives a `jax.custom_jvp` function its partial derivatives, functions of the same arguments."""
+    fn.defjvp(
+        lambda primals, tangents: (fn(*primals), add_tangents(primals, tangents, *slopes)), symbolic_zeros=True
+    )
+
+
+def with_slopes(fn: Callable[..., Values], *slopes: Callable[..., Values]) -> Any:
+    """`fn`, whose derivatives are these functions."""
+    value = jax.custom_jvp(jax.jit(fn))
+    set_slopes(value, *slopes)
+    return value
+
+
+def weighted(
+    factor: Callable[..., Values], exponent: Callable[..., Pair], slopes: tuple[Callable[..., Values], ...]
+) -> Any:
+    """`factor` times the exponential of `exponent`, whose derivatives are `slopes`."""
+
+    @jax.custom_jvp
+    @jax.jit
+    def value(*args: Values) -> Values:
+        hi, lo = exponent(*args)
+        # In two halves: the exponential may be below the normal range where the product is not.
+        root = jnp.exp(hi / 2)
+        # Where lo is not small, hi is so large that the exponential is 0.
+        return root * (factor(*args) * (1 + jnp.clip(lo, -0.5, 0.5))) * root
+
+    @functools.cache
+    def partial(i: int) -> Any:
+        def slope(*args: Values) -> Values:
+            here, there = jax.jvp(
+                lambda z: factor(*args[:i], z, *args[i + 1 :]), (args[i],), (jnp.ones_like(args[i]),)
+            )
+            return here * slopes[i](*args) + there
+
+        return weighted(differentiable(slope), exponent, slopes)
+
+    # Made when they are asked for, since each has derivatives of its own.
+    set_slopes(value, *(lambda *args, i=i: partial(i)(*args) for i in range(len(slopes))))
+    return value
+
+
+def is_double(x: Values) -> bool:
+    """Whether the dtype has more digits than single precision, for which fewer terms are enough."""
+    return jnp.finfo(x.dtype).nmant > 30
+
+
 def chebyshev(coefficients: tuple[float, ...], t: Values) -> Values:
     """The Chebyshev series at t in [-1, 1], as long as the dtype needs."""
     small = float(jnp.finfo(t.dtype).eps) / 32
@@ -72,6 +120,12 @@ def two_sum(x: Values, y: Values) -> Pair:
     total = x + y
     other = total - x
     return total, (x - (total - other)) + (y - other)
+
+
+def one_minus(x: Values) -> Pair:
+    """1 - x exactly, for x < 2."""
+    # XLA would simplify the sum with a constant 1, and lose what was rounded off.
+    return two_sum(jax.lax.optimization_barrier(jnp.ones_like(x)), -x)
 
 
 def _split(x: Values) -> Pair:
@@ -123,7 +177,7 @@ def log_ratio_parts(x: Values, m: Values) -> tuple[Values, Pair, Pair]:
     cube = product(product(square, pair), _constant(_TWO_THIRDS, v))
     w = square[0]
     # 2 (v⁵ / 5 + v⁷ / 7 + …), to the end of the dtype at v = 0.172; relative to the whole it is below 2^-9.
-    terms = 13 if jnp.finfo(x.dtype).nmant > 30 else 5
+    terms = 13 if is_double(x) else 5
     tail = jnp.zeros_like(v)
     for j in reversed(range(2, terms)):
         tail = tail * w + 2 / (2 * j + 1)

@@ -1,25 +1,15 @@
 """Elementary functions whose plain formulas lose digits, overflow, or have no gradient somewhere."""
 
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
 
 from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import Values, log1p, two_sum
+from distrax_like.special._compensated import Values, log1p, set_slopes, two_sum, with_slopes
 from distrax_like.special._stirling import log_ratio, stirlerr
 
-
-def _unary(fn: Callable[[Values], Values], slope: Callable[[Values], Values]) -> Any:
-    """A function of one array and its derivative, which is differentiated in turn for higher orders."""
-    value = jax.custom_jvp(fn)
-    value.defjvps(lambda tangent, out, x: slope(x) * tangent)
-    return value
-
-
-_log1mexp = _unary(
+_log1mexp = with_slopes(
     lambda x: jnp.where(
         jnp.abs(x) < 0.6931,
         jnp.log(-jnp.expm1(-jnp.minimum(jnp.abs(x), 0.6931))),
@@ -48,9 +38,7 @@ def _log_sub_exp(x: Values, y: Values) -> Values:
     return jnp.where((high == jnp.inf) & (low == jnp.inf), jnp.nan, high + jnp.where(gap == 0, -jnp.inf, log1mexp(gap)))
 
 
-_log_sub_exp.defjvps(
-    lambda tangent, out, x, y: -tangent / jnp.expm1(y - x), lambda tangent, out, x, y: -tangent / jnp.expm1(x - y)
-)
+set_slopes(_log_sub_exp, lambda x, y: -1 / jnp.expm1(y - x), lambda x, y: -1 / jnp.expm1(x - y))
 
 
 def log_sub_exp(x: Numeric, y: Numeric, return_sign: bool = False) -> Values | tuple[Values, Values]:
@@ -75,7 +63,7 @@ def _even_log_cosh(x: Values) -> Values:
     return jnp.where(size < 1, jnp.log1p(grown * grown / (2 * (1 + grown))), tail)
 
 
-_log_cosh = _unary(_even_log_cosh, jnp.tanh)
+_log_cosh = with_slopes(_even_log_cosh, jnp.tanh)
 
 
 def log_cosh(x: Numeric) -> Values:
@@ -86,7 +74,7 @@ def log_cosh(x: Numeric) -> Values:
     return _log_cosh(promote(x))
 
 
-_log1psquare = _unary(
+_log1psquare = with_slopes(
     lambda x: jnp.where(
         jnp.abs(x) < jnp.finfo(x.dtype).eps ** -1,
         jnp.log1p(jnp.where(jnp.abs(x) < jnp.finfo(x.dtype).eps ** -1, x, 0) ** 2),
@@ -104,7 +92,7 @@ def log1psquare(x: Numeric) -> Values:
     return _log1psquare(promote(x))
 
 
-_sqrt1pm1 = _unary(
+_sqrt1pm1 = with_slopes(
     lambda x: jnp.where(x == jnp.inf, jnp.inf, x / (1 + jnp.sqrt(1 + x))), lambda x: 0.5 / jnp.sqrt(1 + x)
 )
 
@@ -114,7 +102,7 @@ def sqrt1pm1(x: Numeric) -> Values:
     return _sqrt1pm1(promote(x))
 
 
-_softplus_inverse = _unary(
+_softplus_inverse = with_slopes(
     # The first loses nothing near the zero at log 2, the second does not overflow.
     lambda x: jnp.where(x < 2, jnp.log(jnp.expm1(jnp.minimum(x, 2))), x + log1p(-jnp.exp(-jnp.maximum(x, 2)))),
     lambda x: -1 / jnp.expm1(-x),
@@ -159,9 +147,7 @@ def _atan_slope(x: Values) -> Values:
     return jnp.where(size > 1, 1 / big / (big + 1 / big), 1 / (1 + jnp.minimum(size, 1) ** 2))
 
 
-_atan_difference.defjvps(
-    lambda tangent, out, x, y: _atan_slope(x) * tangent, lambda tangent, out, x, y: -_atan_slope(y) * tangent
-)
+set_slopes(_atan_difference, lambda x, y: _atan_slope(x), lambda x, y: -_atan_slope(y))
 
 
 def atan_difference(x: Numeric, y: Numeric) -> Values:

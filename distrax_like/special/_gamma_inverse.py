@@ -13,9 +13,11 @@ from distrax_like.special._compensated import (
     Values,
     add_tangents,
     differentiable,
+    is_double,
     log1p,
     log_ratio_pair,
     log_ratio_parts,
+    one_minus,
     two_product,
     two_sum,
 )
@@ -29,6 +31,7 @@ from distrax_like.special._incomplete_gamma import (
     _scale,
     _speed,
     _tail,
+    _tail_exponent,
     _taylor_sum,
 )
 from distrax_like.special._stirling import _gammaln, gammaln1p
@@ -57,7 +60,7 @@ def _small_x(a: Values, log_p: Pair) -> tuple[Values, Bool[Array, "..."]]:
 
     here = e <= rest(jnp.ones_like(a))
     u = jnp.where(here, jnp.minimum(e, 0), 0)
-    for _ in range(5 if jnp.finfo(a.dtype).nmant > 30 else 4):
+    for _ in range(5 if is_double(a) else 4):
         x = jnp.exp(u)
         s = _taylor_sum(a, jnp.where(here, x, 0))
         residual = u + log1p(a * s) / a - e
@@ -87,14 +90,14 @@ def _large_x(a: Values, lower: Any, log_t: Values, here: Any) -> Values:
 
     def step(carry: Any) -> Any:
         k, x, _ = carry
-        hi, lo = _exponent(a, x, False)
+        hi, lo = _tail_exponent(a, x)
         own = _regions(a, x).upper != lower
         log_factor = jnp.log(_factor(a, x))
         other = jnp.minimum(hi + (lo + log_factor), jnp.log(1 - eps))
         rest = log1p(-jnp.exp(other))
         residual = jnp.where(own, (hi - log_t) + (lo + log_factor), rest - log_t)
         # The derivative in log x: x times the density over the tail.
-        speed = jnp.exp(_exponent(a, x, True)[0] - log_t - residual + jnp.log(a * _scale(a)))
+        speed = jnp.exp(_exponent(a, x)[0] - log_t - residual + jnp.log(a * _scale(a)))
         change = residual / jnp.maximum(speed, eps)
         # In log x for the lower tail, in x for the upper: the functions are nearly straight there.
         factor = jnp.where(lower, jnp.exp(jnp.clip(-change, -5, 5)), 1 + jnp.clip(change, -0.5, 8))
@@ -109,8 +112,7 @@ def _large_x(a: Values, lower: Any, log_t: Values, here: Any) -> Values:
 
 
 def _solve(a: Values, t: Values, lower: bool) -> Values:
-    # XLA would simplify the sum with a constant 1, and lose what was rounded off.
-    other = two_sum(jax.lax.optimization_barrier(jnp.ones_like(t)), -t)
+    other = one_minus(t)
     p, q = ((t, jnp.zeros_like(t)), other) if lower else (other, (t, jnp.zeros_like(t)))
     log_p, log_q = _log_pair(p), _log_pair(q)
     small, here = _small_x(a, log_p)

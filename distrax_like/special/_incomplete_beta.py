@@ -1,6 +1,5 @@
 """The regularised incomplete beta function, its complement, their logarithms and derivatives in all three arguments."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,16 @@ from distrax_like.special._beta_formulas import (
     temme_series,
     temme_sum,
 )
-from distrax_like.special._compensated import Pair, Values, add_tangents, differentiable, log1p, two_sum
+from distrax_like.special._compensated import (
+    Pair,
+    Values,
+    differentiable,
+    log1p,
+    one_minus,
+    set_slopes,
+    weighted,
+    with_slopes,
+)
 from distrax_like.special._incomplete_gamma import _erfcx
 
 _Function = Callable[..., Values]
@@ -27,8 +35,7 @@ _Function = Callable[..., Values]
 
 def _split(x: Values) -> tuple[Pair, Pair]:
     """x and 1 - x as pairs."""
-    # XLA would simplify the sum with a constant 1, and lose what was rounded off.
-    return (x, jnp.zeros_like(x)), two_sum(jnp.where(x < 2, 1, x), -x)
+    return (x, jnp.zeros_like(x)), one_minus(x)
 
 
 @jax.custom_jvp
@@ -38,13 +45,7 @@ def _excess(a: Values, b: Values, x: Values) -> Values:
     return hi + lo
 
 
-_excess.defjvp(
-    lambda primals, tangents: (
-        _excess(*primals),
-        add_tangents(primals, tangents, lambda a, b, x: 1 - x, lambda a, b, x: -x, lambda a, b, x: -(a + b)),
-    ),
-    symbolic_zeros=True,
-)
+set_slopes(_excess, lambda a, b, x: 1 - x, lambda a, b, x: -x, lambda a, b, x: -(a + b))
 
 
 def _point(a: Values, b: Values, x: Values) -> Point:
@@ -86,24 +87,8 @@ def _log_b(a: Values, b: Values, x: Values) -> Values:
     return _log_mean(b, a, 1 - x, -_excess(a, b, x))
 
 
-_log_a.defjvp(
-    lambda primals, tangents: (
-        _log_a(*primals),
-        add_tangents(
-            primals, tangents, lambda a, b, x: _own(a, b), lambda a, b, x: _cross(a, b), lambda a, b, x: 1 / x
-        ),
-    ),
-    symbolic_zeros=True,
-)
-_log_b.defjvp(
-    lambda primals, tangents: (
-        _log_b(*primals),
-        add_tangents(
-            primals, tangents, lambda a, b, x: _cross(a, b), lambda a, b, x: _own(b, a), lambda a, b, x: -1 / (1 - x)
-        ),
-    ),
-    symbolic_zeros=True,
-)
+set_slopes(_log_a, lambda a, b, x: _own(a, b), lambda a, b, x: _cross(a, b), lambda a, b, x: 1 / x)
+set_slopes(_log_b, lambda a, b, x: _cross(a, b), lambda a, b, x: _own(b, a), lambda a, b, x: -1 / (1 - x))
 
 
 # Temme's uniform expansion, in μ = n x / a - 1 for the smaller shape a.
@@ -145,10 +130,7 @@ def _eta_slope(i: int) -> _Function:
     return slope
 
 
-_eta.defjvp(
-    lambda primals, tangents: (_eta(*primals), add_tangents(primals, tangents, *(_eta_slope(i) for i in range(3)))),
-    symbolic_zeros=True,
-)
+set_slopes(_eta, *(_eta_slope(i) for i in range(3)))
 
 
 def _upper(a: Values, b: Values, x: Values) -> Any:
@@ -189,47 +171,6 @@ def _factor_slope(i: int, log: _Function) -> _Function:
         return here * log(*args) + (slope - jnp.where(temme_region(_point(*args)), root / jnp.pi**0.5, 0))
 
     return differentiable(slope)
-
-
-def weighted(factor: _Function, exponent: Callable[..., Pair], slopes: tuple[_Function, ...]) -> _Function:
-    """`factor` times the exponential of `exponent`, whose derivatives are `slopes`."""
-
-    @jax.custom_jvp
-    @jax.jit
-    def value(*args: Values) -> Values:
-        hi, lo = exponent(*args)
-        # In two halves: the exponential may be below the normal range where the product is not.
-        root = jnp.exp(hi / 2)
-        # Where lo is not small, hi is so large that the exponential is 0.
-        return root * (factor(*args) * (1 + jnp.clip(lo, -0.5, 0.5))) * root
-
-    @functools.cache
-    def partial(i: int) -> _Function:
-        def slope(*args: Values) -> Values:
-            here, there = jax.jvp(
-                lambda z: factor(*args[:i], z, *args[i + 1 :]), (args[i],), (jnp.ones_like(args[i]),)
-            )
-            return here * slopes[i](*args) + there
-
-        return weighted(differentiable(slope), exponent, slopes)
-
-    value.defjvp(
-        lambda primals, tangents: (
-            value(*primals),
-            add_tangents(primals, tangents, *(partial(i) for i in range(len(primals)))),
-        ),
-        symbolic_zeros=True,
-    )
-    return value
-
-
-def with_slopes(fn: _Function, *slopes: _Function) -> Any:
-    """`fn`, whose derivatives are these functions."""
-    value = jax.custom_jvp(jax.jit(fn))
-    value.defjvp(
-        lambda primals, tangents: (value(*primals), add_tangents(primals, tangents, *slopes)), symbolic_zeros=True
-    )
-    return value
 
 
 def _is_taylor(a: Values, b: Values, x: Values) -> Any:

@@ -10,7 +10,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import Values, add_tangents, differentiable, log1p, power_exponent
+from distrax_like.special._compensated import (
+    Pair,
+    Values,
+    differentiable,
+    is_double,
+    log1p,
+    power_exponent,
+    set_slopes,
+    weighted,
+    with_slopes,
+)
 from distrax_like.special._normal import far_excess
 from distrax_like.special._stirling import _stirlerr, gammaln1p, log_ratio
 
@@ -44,7 +54,7 @@ def _regions(a: Values, x: Values) -> _Regions:
     temme = (a >= 12) & (x > 0.305 * a) & (x < 2.35 * a)
     # The fraction needs 80 / x steps in double precision and 20 / x in single; the Taylor series of Q loses digits
     # as x grows.
-    edge = 1.75 if jnp.finfo(x.dtype).nmant > 30 else 1.0
+    edge = 1.75 if is_double(x) else 1.0
     # P = 1 / 2 lies near a = log(1 / 2) / log(x) for small x, and near a = x + 1 / 4 above.
     half = jnp.where(x < 0.5, -0.6931 / jnp.log(jnp.minimum(x, 0.5)), x + 0.25)
     taylor = (x < edge) & (a < half)
@@ -166,15 +176,7 @@ def _eta_slope(a: Values, x: Values) -> Values:
     return jnp.where(_regions(a, x).temme, _lambda_ratio(_eta(a, x)), 0)
 
 
-_eta.defjvp(
-    lambda primals, tangents: (
-        _eta(*primals),
-        add_tangents(
-            primals, tangents, lambda a, x: -_eta_slope(a, x) / a, lambda a, x: _eta_slope(a, x) / x
-        ),
-    ),
-    symbolic_zeros=True,
-)
+set_slopes(_eta, lambda a, x: -_eta_slope(a, x) / a, lambda a, x: _eta_slope(a, x) / x)
 
 
 def _erfcx(y: Values) -> Values:
@@ -245,43 +247,13 @@ def _factor_and_slope(a: Values, x: Values) -> tuple[Values, Values]:
 _slope_factor = differentiable(lambda a, x: _factor_and_slope(a, x)[1])
 
 
-def _weighted(factor: _Function, everywhere: bool) -> _Function:
-    """`factor(a, x)` exp(exponent), or `factor` alone where the Taylor series is used unless `everywhere`."""
-
-    def exponent_slope(slope: _Function) -> _Function:
-        return slope if everywhere else lambda a, x: jnp.where(_regions(a, x).taylor, 0, slope(a, x))
-
-    @jax.custom_jvp
-    @jax.jit
-    def value(a: Values, x: Values) -> Values:
-        hi, lo = _exponent(a, x, everywhere)
-        # In two halves: the exponential may be below the normal range where the product is not.
-        root = jnp.exp(hi / 2)
-        # Where lo is not small, hi is so large that the exponential is 0.
-        return root * (factor(a, x) * (1 + jnp.clip(lo, -0.5, 0.5))) * root
-
-    @functools.cache
-    def partial(i: int) -> _Function:
-        log = exponent_slope((_log_slope, lambda a, x: (a - x) / x)[i])
-
-        def slope(a: Values, x: Values) -> Values:
-            along = (lambda z: factor(z, x)) if i == 0 else (lambda z: factor(a, z))
-            here, there = jax.jvp(along, ((a, x)[i],), (jnp.ones_like(a),))
-            return here * log(a, x) + there
-
-        return _weighted(differentiable(slope), everywhere)
-
-    value.defjvp(
-        lambda primals, tangents: (value(*primals), add_tangents(primals, tangents, *(partial(i) for i in range(2)))),
-        symbolic_zeros=True,
-    )
-    return value
+def _exponent(a: Values, x: Values) -> Pair:
+    return power_exponent(a, x, a < 1)[0]
 
 
-def _exponent(a: Values, x: Values, everywhere: bool) -> tuple[Values, Values]:
-    (hi, lo), _ = power_exponent(a, x, a < 1)
-    if everywhere:
-        return hi, lo
+def _tail_exponent(a: Values, x: Values) -> Pair:
+    """The exponent, or 0 where the Taylor series gives the tail itself."""
+    hi, lo = _exponent(a, x)
     taylor = _regions(a, x).taylor
     return jnp.where(taylor, 0, hi), jnp.where(taylor, 0, lo)
 
@@ -292,10 +264,17 @@ def _density_factor(a: Values, x: Values) -> Values:
     return jnp.minimum(a * _scale(a) / _clipped(a, x), jnp.finfo(x.dtype).max / 4)
 
 
-_weight = _weighted(lambda a, x: jnp.ones_like(a), everywhere=False)
-_tail = _weighted(_factor, everywhere=False)
-_tail_slope = _weighted(_slope_factor, everywhere=False)
-_density = _weighted(_density_factor, everywhere=True)
+def _unless_taylor(fn: _Function) -> _Function:
+    return lambda a, x: jnp.where(_regions(a, x).taylor, 0, fn(a, x))
+
+
+_EVERYWHERE: tuple[_Function, ...] = (_log_slope, lambda a, x: (a - x) / x)
+_ON_TAIL = tuple(_unless_taylor(log) for log in _EVERYWHERE)
+
+_weight = weighted(lambda a, x: jnp.ones_like(a), _tail_exponent, _ON_TAIL)
+_tail = weighted(_factor, _tail_exponent, _ON_TAIL)
+_tail_slope = weighted(_slope_factor, _tail_exponent, _ON_TAIL)
+_density = weighted(_density_factor, _exponent, _EVERYWHERE)
 
 
 @differentiable
@@ -308,20 +287,11 @@ def _in_a(fn: _Function) -> _Function:
     return lambda a, x: jax.jvp(lambda z: fn(z, x), (a,), (jnp.ones_like(a),))[1]
 
 
-def _with_slopes(fn: _Function, in_a: _Function, in_x: _Function) -> Any:
-    """`fn`, whose derivatives in a and x are these functions."""
-    value = jax.custom_jvp(jax.jit(fn))
-    value.defjvp(
-        lambda primals, tangents: (value(*primals), add_tangents(primals, tangents, in_a, in_x)), symbolic_zeros=True
-    )
-    return value
-
-
 def _signed(fn: _Function) -> _Function:
     return lambda a, x: jnp.where(_regions(a, x).upper, -fn(a, x), fn(a, x))
 
 
-_lower_in_a = _with_slopes(_signed(_tail_slope), _signed(_in_a(_tail_slope)), _in_a(_density))
+_lower_in_a = with_slopes(_signed(_tail_slope), _signed(_in_a(_tail_slope)), _in_a(_density))
 _negative_lower_in_a = lambda a, x: -_lower_in_a(a, x)
 
 
@@ -331,15 +301,15 @@ def _part(lower: bool) -> _Function:
         return jnp.where(_regions(a, x).upper == lower, 1 - tail, tail)
 
     if lower:
-        return _with_slopes(fn, _lower_in_a, _density)
-    return _with_slopes(fn, _negative_lower_in_a, lambda a, x: -_density(a, x))
+        return with_slopes(fn, _lower_in_a, _density)
+    return with_slopes(fn, _negative_lower_in_a, lambda a, x: -_density(a, x))
 
 
 def _log_part(lower: bool) -> _Function:
     sign = 1 if lower else -1
 
     def fn(a: Values, x: Values) -> Values:
-        hi, lo = _exponent(a, x, False)
+        hi, lo = _tail_exponent(a, x)
         own = _regions(a, x).upper != lower
         return jnp.where(own, hi + (lo + jnp.log(_factor(a, x))), log1p(-_tail(a, x)))
 
@@ -357,7 +327,7 @@ def _log_part(lower: bool) -> _Function:
         other = _density(a, x) / jnp.where(own, 1, 1 - _tail(a, x))
         return sign * jnp.where(own, _speed(a, x), other)
 
-    return _with_slopes(fn, in_a, in_x)
+    return with_slopes(fn, in_a, in_x)
 
 
 _gammainc, _gammaincc = _part(True), _part(False)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import Values, chebyshev
+from distrax_like.special._compensated import Values, chebyshev, is_double
 
 # Chebyshev coefficients of (1 + W) / p in (p - 0.2) / 0.8, for p = √(2 (e x + 1)) up to 1 on the upper branch and minus
 # that down to -0.6 on the lower one, interpolated at 70 digits.
@@ -56,7 +56,7 @@ def _from_branch_point(p: Values) -> Values:
 
 def _far(x: Values, branch: int) -> Values:
     """W away from -1 / e."""
-    double = jnp.finfo(x.dtype).nmant > 30
+    double = is_double(x)
     if branch == 0:
         log = jnp.log1p(x)
         # S. Winitzki's approximation.

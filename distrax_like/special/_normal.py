@@ -13,9 +13,12 @@ from distrax_like.special._compensated import (
     Values,
     chebyshev,
     differentiable,
+    is_double,
     log1p,
+    set_slopes,
     two_product,
     two_sum,
+    with_slopes,
 )
 from distrax_like.special._quadrature import legendre
 
@@ -105,13 +108,7 @@ def _(c, primals, tangents):
 
 def _with_slope(slope: Any) -> Any:
     """Makes an elementwise function of one argument whose derivative is `slope(x)`."""
-
-    def wrap(fn: Any) -> Any:
-        value = jax.custom_jvp(jax.jit(fn))
-        value.defjvp(lambda primals, tangents: (value(*primals), slope(*primals) * tangents[0]))
-        return value
-
-    return wrap
+    return lambda fn: with_slopes(fn, slope)
 
 
 def _erfcx_slope(y: Values) -> Values:
@@ -241,7 +238,7 @@ def _ndtri_slope(p: Values) -> Values:
     return jnp.where((p > 0) & (p < 1), slope, jnp.inf)
 
 
-_ndtri.defjvp(lambda primals, tangents: (_ndtri(*primals), _ndtri_slope(*primals) * tangents[0]))
+set_slopes(_ndtri, _ndtri_slope)
 
 
 @_ndtri_slope.defjvp
@@ -325,7 +322,7 @@ def _ndtri_exp_slope(log_p: Values) -> Values:
     return odds / (size + _upper_excess(size, 0.5))
 
 
-_ndtri_exp.defjvp(lambda primals, tangents: (_ndtri_exp(*primals), _ndtri_exp_slope(*primals) * tangents[0]))
+set_slopes(_ndtri_exp, _ndtri_exp_slope)
 
 
 @_ndtri_exp_slope.defjvp
@@ -380,7 +377,7 @@ def _mass(a: Values, b: Values) -> tuple[Values, _Ends, _Ends]:
     # Close: the density in the middle times a sum over Gauss and Legendre's nodes.
     half = jnp.where(close, gap / 2, 0)
     middle = jnp.where(close, low + half, 0)
-    nodes = legendre(8 if jnp.finfo(a.dtype).nmant > 30 else 4)
+    nodes = legendre(8 if is_double(a) else 4)
     total = sum(weight * jnp.exp(-half * node * (middle + half * node / 2)) for node, weight in nodes)
     inner = half * total
     ends = tuple(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.scipy.special as jsp
 
 from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import Pair, Values, add_tangents, two_product, two_sum
+from distrax_like.special._compensated import Pair, Values, is_double, set_slopes, two_product, two_sum
 from distrax_like.special._normal import _upper_excess, density, legendre
 
 _FAR = 60.0  # beyond, exp(-x² / 2) is 0 in every width
@@ -49,7 +49,7 @@ def _owens_t(h: Values, a: Values) -> Values:
     # T(h, a) for a <= 1, or T(a h, 1 / a).
     ratio = jnp.where(steep, 1 / jnp.where(steep, a, 1), a)
     k = jnp.where(steep, h, ah)
-    double = jnp.finfo(a.dtype).nmant > 30
+    double = is_double(a)
     nodes = legendre(40 if double else 20)
     square_k, square_ratio = k * k / 2, ratio * ratio
     total = sum(
@@ -92,19 +92,15 @@ def _in_a(h: Values, a: Values) -> Values:
     return _ends(h, a) / (1 + a * a)
 
 
-for _fn, *_slopes in (
-    (_owens_t, _in_h, _in_a),
-    (_in_h, lambda h, a: -_clipped(h) * _in_h(h, a) - a * _ends(h, a), lambda h, a: -_clipped(h) * _ends(h, a)),
-    (
-        _ends,
-        lambda h, a: -_clipped(h) * (1 + a * a) * _ends(h, a),
-        lambda h, a: -_clipped(h) ** 2 * a * _ends(h, a),
-    ),
-):
-    _fn.defjvp(
-        lambda primals, tangents, fn=_fn, slopes=_slopes: (fn(*primals), add_tangents(primals, tangents, *slopes)),
-        symbolic_zeros=True,
-    )
+set_slopes(_owens_t, _in_h, _in_a)
+set_slopes(
+    _in_h, lambda h, a: -_clipped(h) * _in_h(h, a) - a * _ends(h, a), lambda h, a: -_clipped(h) * _ends(h, a)
+)
+set_slopes(
+    _ends,
+    lambda h, a: -_clipped(h) * (1 + a * a) * _ends(h, a),
+    lambda h, a: -_clipped(h) ** 2 * a * _ends(h, a),
+)
 
 
 def owens_t(h: Numeric, a: Numeric) -> Values:

@@ -11,13 +11,13 @@ from jaxtyping import Array, Bool
 from distrax_like._misc import Numeric, promote
 from distrax_like.special._compensated import (
     Values,
-    add_tangents,
     chebyshev,
     differentiable,
     log1p,
     log_ratio_pair,
     log_ratio_parts,
     power_exponent,
+    set_slopes,
     two_sum,
 )
 
@@ -99,13 +99,7 @@ def log_ratio(x: Values, m: Values) -> Values:
     return jax.jit(lambda x, m: sum(log_ratio_pair(log_ratio_parts(x, m))))(x, m)
 
 
-log_ratio.defjvp(
-    lambda primals, tangents: (
-        log_ratio(*primals),
-        add_tangents(primals, tangents, lambda x, m: 1 / x, lambda x, m: -1 / m),
-    ),
-    symbolic_zeros=True,
-)
+set_slopes(log_ratio, lambda x, m: 1 / x, lambda x, m: -1 / m)
 
 
 @jax.custom_jvp
@@ -125,13 +119,7 @@ def _bd0_slope(x: Values, m: Values) -> Values:
     return jnp.where(inside, near, jnp.log(x) - jnp.log(m))
 
 
-_bd0.defjvp(
-    lambda primals, tangents: (
-        _bd0(*primals),
-        add_tangents(primals, tangents, _bd0_slope, lambda x, m: (m - x) / m),
-    ),
-    symbolic_zeros=True,
-)
+set_slopes(_bd0, _bd0_slope, lambda x, m: (m - x) / m)
 
 
 def bd0(x: Numeric, m: Numeric) -> Values:
@@ -165,7 +153,7 @@ def _log_root_slope(k: Values) -> Values:
     return jnp.where(small, jsp.digamma(low + 1) - jnp.log(low), curved)
 
 
-_log_root.defjvps(lambda tangent, out, k: _log_root_slope(k) * tangent)
+set_slopes(_log_root, _log_root_slope)
 
 
 def log_poisson_mass(k: Numeric, rate: Numeric) -> Values:
@@ -261,10 +249,7 @@ def _in_y(x: Values, y: Values) -> Values:
     return curved - log1p(x / big) - x / big / (2 * (big + x)) - jnp.where(small, steps, 0)
 
 
-_log_gamma_difference.defjvp(
-    lambda primals, tangents: (_log_gamma_difference(*primals), add_tangents(primals, tangents, _in_x, _in_y)),
-    symbolic_zeros=True,
-)
+set_slopes(_log_gamma_difference, _in_x, _in_y)
 
 
 def log_gamma_difference(x: Numeric, y: Numeric) -> Values:

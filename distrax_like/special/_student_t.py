@@ -12,15 +12,17 @@ from distrax_like.special._beta_inverse import signed_betaincinv
 from distrax_like.special._compensated import (
     Pair,
     Values,
-    add_tangents,
     differentiable,
+    is_double,
     log1p,
     log_ratio_pair,
     product,
+    set_slopes,
     two_product,
     two_sum,
+    weighted,
+    with_slopes,
 )
-from distrax_like.special._incomplete_beta import weighted, with_slopes
 from distrax_like.special._normal import log_ndtr, ndtr, ndtri
 
 # Throughout df > 0 and t >= 0 are finite: the tail beyond t is half of I_x(df / 2, 1 / 2) for x = df / (df + t²).
@@ -28,7 +30,7 @@ from distrax_like.special._normal import log_ndtr, ndtr, ndtri
 
 def _far(df: Values) -> Values:
     """The t from which x only counts in the exponent."""
-    return jnp.sqrt(df) * (2.0**30 if jnp.finfo(df.dtype).nmant > 30 else 2.0**15)
+    return jnp.sqrt(df) * (2.0**30 if is_double(df) else 2.0**15)
 
 
 def _point(df: Values, t: Values) -> Point:
@@ -62,7 +64,7 @@ def _log1p_rest(y: Values, x: Values) -> Values:
     z = jnp.where(near, y, 0)
     v = -z / (2 - z)
     w, tail = v * v, jnp.zeros_like(v)
-    for j in reversed(range(1, 12 if jnp.finfo(v.dtype).nmant > 30 else 5)):
+    for j in reversed(range(1, 12 if is_double(v) else 5)):
         tail = tail * w + 2 / (2 * j + 1)
     return jnp.where(near, z * v + v * w * tail, jnp.log(jnp.where(near, 1, x)) + y)
 
@@ -243,15 +245,7 @@ def _inverse_in_df(df: Values, p: Values) -> Values:
     return jnp.where(jnp.isinf(t), 0, jnp.where(_upper(df, r) == (t < 0), ratio, -ratio))
 
 
-_stdtrit.defjvp(
-    lambda primals, tangents: (
-        _stdtrit(*primals),
-        add_tangents(
-            primals, tangents, _inverse_in_df, lambda df, p: 1 / _density(df, jnp.abs(_stdtrit(df, p)))
-        ),
-    ),
-    symbolic_zeros=True,
-)
+set_slopes(_stdtrit, _inverse_in_df, lambda df, p: 1 / _density(df, jnp.abs(_stdtrit(df, p))))
 
 
 def stdtrit(df: Numeric, p: Numeric) -> Values:

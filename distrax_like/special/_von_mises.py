@@ -15,7 +15,9 @@ from distrax_like.special._compensated import (
     _constant,
     add_tangents,
     chebyshev,
+    is_double,
     product,
+    set_slopes,
     two_product,
     two_sum,
 )
@@ -50,10 +52,6 @@ _PI = (3.141592653589793, 1.2246467991473532e-16)
 # leaves an integrand without trigonometric functions.
 
 
-def _is_double(x: Values) -> bool:
-    return jnp.finfo(x.dtype).nmant > 30
-
-
 def _versine(z: Values) -> Pair:
     """1 - cos z as a pair, for z in [0, π]: from the sine of z / 2, of π / 2 - z or of (π - z) / 2, all small."""
     low, high = z < 1, z > 2.2
@@ -66,7 +64,7 @@ def _versine(z: Values) -> Pair:
     cube = product(product(square, r), _constant((-1 / 6, -9.25185853854297e-18), z))
     w = square[0]
     rest = zero
-    for k in reversed(range(2, 9 if _is_double(z) else 5)):
+    for k in reversed(range(2, 9 if is_double(z) else 5)):
         rest = (rest * w + 1) * (-1 / ((2 * k) * (2 * k + 1)) if k > 2 else 1 / 120)
     hi, lo = two_sum(r[0], cube[0])
     sine = two_sum(hi, lo + (r[1] + (cube[1] + r[0] * w * w * rest)))
@@ -108,7 +106,7 @@ def _integral(z: Values, kappa: Values, central: Any, v: Values, weight: Values 
 
     With a `weight` w the integrand is multiplied by v(t) - w.
     """
-    double = _is_double(z)
+    double = is_double(z)
     sine = jnp.sin(z)
     # Where the exponent is this large, the rest of the integral is nothing beside it.
     eps = (38.0 if double else 18.0) / 2 / jax.lax.stop_gradient(kappa)
@@ -200,25 +198,19 @@ def _cdf(x: Values, kappa: Values) -> Values:
     return jnp.where(x > 0, 1 - tail, tail)
 
 
-def _rule(fn: Any, *slopes: Any) -> None:
-    fn.defjvp(
-        lambda primals, tangents: (fn(*primals), add_tangents(primals, tangents, *slopes)), symbolic_zeros=True
-    )
-
-
 def _curve(x: Values, kappa: Values) -> Values:
     """The derivative in κ of `_speed`."""
     return jax.jvp(lambda k: _log_speed(x, k), (kappa,), (jnp.ones_like(kappa),))[1]
 
 
-_rule(_cdf, _density, _in_kappa)
-_rule(
+set_slopes(_cdf, _density, _in_kappa)
+set_slopes(
     _density,
     lambda x, kappa: -kappa * jnp.sin(x) * _density(x, kappa),
     lambda x, kappa: _excess(x, kappa) * _density(x, kappa),
 )
-_rule(_speed, lambda x, kappa: _excess(x, kappa) + kappa * jnp.sin(x) * _speed(x, kappa), _curve)
-_rule(
+set_slopes(_speed, lambda x, kappa: _excess(x, kappa) + kappa * jnp.sin(x) * _speed(x, kappa), _curve)
+set_slopes(
     _in_kappa,
     lambda x, kappa: _excess(x, kappa) * _density(x, kappa),
     lambda x, kappa: _density(x, kappa) * (_excess(x, kappa) * _speed(x, kappa) + _curve(x, kappa)),
