@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from distrax_like._misc import Numeric, Shape
 from distrax_like.random._rejection import ShapeLike, prepare, unit, word
 from distrax_like.special import gauss_legendre
-from distrax_like.special._normal import excess
+from distrax_like.special._normal import upper_excess
 
 Values = Float[Array, "..."]
 
@@ -76,7 +76,7 @@ def _invert(key: PRNGKeyArray, lower: Values, upper: Values, shape: Shape) -> Va
 
 def _hazard(x: Values) -> Values:
     """The density over the probability above x, for x >= 0."""
-    return jnp.where(x < jnp.inf, x + excess(jnp.where(x < jnp.inf, x, 0), 0.5), 1)
+    return jnp.where(x < jnp.inf, x + upper_excess(jnp.where(x < jnp.inf, x, 0), 0.5), 1)
 
 
 def _log_decay(start: Values, hazard: Values, step: Values, hazard_there: Values) -> Values:

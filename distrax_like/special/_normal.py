@@ -59,7 +59,8 @@ def far_excess(y: Values) -> Values:
     return chebyshev(_EXCESS, 1 - 6 / (y + 3)) / (1 + 2 * y)
 
 
-def _upper_excess(x: Values, c: float) -> Values:
+def upper_excess(x: Values, c: float) -> Values:
+    """`excess` for x >= 0."""
     scale = math.sqrt(c)
     return far_excess(x * scale) / scale
 
@@ -72,14 +73,14 @@ def gauss(x: Values, c: float) -> Values:
 
 def tail(x: Values, c: float) -> Values:
     """The upper tail for x >= 0, at most 1 / 2."""
-    return gauss(x, c) / (_total(c) * (x + _upper_excess(x, c)))
+    return gauss(x, c) / (_total(c) * (x + upper_excess(x, c)))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def excess(x: Values, c: float) -> Values:
     """The hazard over 2 c, less x."""
     size = jnp.abs(x)
-    up = _upper_excess(size, c)
+    up = upper_excess(size, c)
     g = gauss(x, c)
     return jnp.where(x < 0, g / (_total(c) - g / (size + up)) + size, up)
 
@@ -87,14 +88,15 @@ def excess(x: Values, c: float) -> Values:
 @excess.defjvp
 def _(c, primals, tangents):
     x, value = primals[0], excess(*primals, c)
-    slope = jax.jvp(lambda x: _upper_excess(x, c), (jnp.abs(x),), (jnp.ones_like(x),))[1]
+    slope = jax.jvp(lambda x: upper_excess(x, c), (jnp.abs(x),), (jnp.ones_like(x),))[1]
     return value, jnp.where(x < 0, hazard(x, c) * value - 1, slope) * tangents[0]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def hazard(x: Values, c: float) -> Values:
+    """The density over the upper tail."""
     size = jnp.abs(x)
-    up = size + _upper_excess(size, c)
+    up = size + upper_excess(size, c)
     g = gauss(x, c)
     # The exponential is not halved, which might take it out of the normal range.
     return jnp.where(x < 0, g / ((_total(c) - g / up) / (2 * c)), 2 * c * up)
@@ -118,14 +120,14 @@ def _erfcx_slope(y: Values) -> Values:
 @_with_slope(_erfcx_slope)
 def _erfcx(y: Values) -> Values:
     size = jnp.abs(y)
-    up = 1 / (_ROOT_PI * (size + _upper_excess(size, 1.0)))
+    up = 1 / (_ROOT_PI * (size + upper_excess(size, 1.0)))
     return jnp.where(y < 0, 2 * gauss(y, -1.0) - up, up)
 
 
 @_with_slope(lambda x: -hazard(x, 1.0))
 def _logerfc(x: Values) -> Values:
     size = jnp.abs(x)
-    up = _ROOT_PI * (size + _upper_excess(size, 1.0))
+    up = _ROOT_PI * (size + upper_excess(size, 1.0))
     near = x * chebyshev(_LOGERFC, 2 * jnp.clip(x, -0.5, 0.5))
     log = jnp.log(jnp.where(x < 0, 2 - gauss(x, 1.0) / up, up))
     return jnp.where(size < 0.5, near, jnp.where(x < 0, log, -x * x - log))
@@ -134,7 +136,7 @@ def _logerfc(x: Values) -> Values:
 @_with_slope(lambda y: -2 * excess(y, 1.0))
 def _logerfcx(y: Values) -> Values:
     size = jnp.abs(y)
-    up = _ROOT_PI * (size + _upper_excess(size, 1.0))
+    up = _ROOT_PI * (size + upper_excess(size, 1.0))
     near = y * chebyshev(_LOGERFC, 2 * jnp.clip(y, -0.5, 0.5))
     log = jnp.log(jnp.where(y < 0, 2 - gauss(y, 1.0) / up, up))
     return jnp.where(size < 0.5, near + y * y, jnp.where(y < 0, y * y + log, -log))
@@ -158,14 +160,14 @@ def _ndtr(x: Values) -> Values:
 
 def _log_tail(x: Values) -> Values:
     """The log of the upper tail of the normal distribution for x >= 0."""
-    return -(x / 2) * x - jnp.log(_total(0.5) * (x + _upper_excess(x, 0.5)))
+    return -(x / 2) * x - jnp.log(_total(0.5) * (x + upper_excess(x, 0.5)))
 
 
 @_with_slope(lambda x: hazard(-x, 0.5))
 def _log_ndtr(x: Values) -> Values:
     below = x < 0
     size = jnp.abs(x)
-    up = _total(0.5) * (size + _upper_excess(size, 0.5))
+    up = _total(0.5) * (size + upper_excess(size, 0.5))
     return jnp.where(below, -(size / 2) * size - jnp.log(up), log1p(-gauss(jnp.where(below, 0, x), 0.5) / up))
 
 
@@ -234,7 +236,7 @@ def _ndtri(p: Values) -> Values:
 def _ndtri_slope(p: Values) -> Values:
     # Not the density at the rounded quantile, which has lost digits in the tail.
     size = jnp.abs(jsp.ndtri(p))
-    slope = 1 / ((size + _upper_excess(size, 0.5)) * jnp.minimum(p, 1 - p))
+    slope = 1 / ((size + upper_excess(size, 0.5)) * jnp.minimum(p, 1 - p))
     return jnp.where((p > 0) & (p < 1), slope, jnp.inf)
 
 
@@ -319,7 +321,7 @@ def _ndtri_exp_slope(log_p: Values) -> Values:
     size = jnp.abs(_ndtri_exp(log_p))
     upper = log_p > -_LOG_2[0]
     odds = jnp.where(upper, jnp.exp(log_p) / -jnp.expm1(jnp.where(upper, log_p, -1)), 1)
-    return odds / (size + _upper_excess(size, 0.5))
+    return odds / (size + upper_excess(size, 0.5))
 
 
 set_slopes(_ndtri_exp, _ndtri_exp_slope)

@@ -8,7 +8,8 @@ import jax.scipy.special as jsp
 
 from distrax_like._misc import Numeric, promote
 from distrax_like.special._compensated import Pair, Values, is_double, set_slopes, two_product, two_sum
-from distrax_like.special._normal import _upper_excess, density, legendre
+from distrax_like.special._normal import density, upper_excess
+from distrax_like.special._quadrature import legendre
 
 _FAR = 60.0  # beyond, exp(-x² / 2) is 0 in every width
 
@@ -24,7 +25,7 @@ def _exponential(square: Pair) -> Values:
 
 def _mills(x: Values) -> Values:
     """The upper tail of the normal distribution over exp(-x² / 2), for x >= 0."""
-    return 1 / (math.sqrt(2 * math.pi) * (x + _upper_excess(x, 0.5)))
+    return 1 / (math.sqrt(2 * math.pi) * (x + upper_excess(x, 0.5)))
 
 
 def _squares(h: Values, a: Values) -> tuple[Values, Values, Pair, Pair]:
