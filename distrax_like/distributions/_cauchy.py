@@ -8,8 +8,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from distrax_like._misc import Numeric, Shape, promote
 from distrax_like._module import parameter
 from distrax_like.distributions._distribution import Distribution, Values
-from distrax_like.distributions._student_t import log1p_square
 from distrax_like.distributions._tails import cumulative
+from distrax_like.special import log1psquare
 from distrax_like.supports import Support, at_least, positive, real
 
 _LOG_HALF_PI = float(np.log(np.pi / 2))
@@ -48,7 +48,7 @@ class HalfCauchy(Distribution):
         return (value - self.loc) / self.scale
 
     def _log_prob(self, value: Values) -> Values:
-        return -_LOG_HALF_PI - jnp.log(self.scale) - log1p_square(self._z(value))
+        return -_LOG_HALF_PI - jnp.log(self.scale) - log1psquare(self._z(value))
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
         # The ratio of two normal variables reaches far into the tail, which the tangent of a uniform does not.

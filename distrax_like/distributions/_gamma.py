@@ -41,7 +41,7 @@ class Exponential(Distribution):
         return cumulative(self.rate * value, lambda z: -jnp.expm1(-z), 0.0, 1.0)
 
     def _log_cdf(self, value: Values) -> Values:
-        return cumulative(self.rate * value, jax.nn.log1mexp, -jnp.inf, 0.0)
+        return cumulative(self.rate * value, special.log1mexp, -jnp.inf, 0.0)
 
     def _survival_function(self, value: Values) -> Values:
         return cumulative(self.rate * value, lambda z: jnp.exp(-z), 1.0, 0.0)

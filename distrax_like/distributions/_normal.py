@@ -11,7 +11,7 @@ from distrax_like._module import parameter
 from distrax_like.distributions._distribution import Distribution, Values
 from distrax_like.distributions._kl import register_kl
 from distrax_like.distributions._tails import cumulative
-from distrax_like.special import log_ndtr
+from distrax_like.special import log_ndtr, ndtr, ndtri
 from distrax_like.supports import Support, nonnegative, positive, real
 
 _HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
@@ -47,19 +47,19 @@ class Normal(Distribution):
         return self.loc + self.scale * jax.random.normal(key, shape, self.loc.dtype)
 
     def _cdf(self, value: Values) -> Values:
-        return jsp.ndtr(self._z(value))
+        return ndtr(self._z(value))
 
     def _log_cdf(self, value: Values) -> Values:
         return log_ndtr(self._z(value))
 
     def _survival_function(self, value: Values) -> Values:
-        return jsp.ndtr(-self._z(value))
+        return ndtr(-self._z(value))
 
     def _log_survival_function(self, value: Values) -> Values:
         return log_ndtr(-self._z(value))
 
     def _quantile(self, p: Values) -> Values:
-        return self.loc + self.scale * jsp.ndtri(p)
+        return self.loc + self.scale * ndtri(p)
 
     def _mean(self) -> Values:
         return self.loc

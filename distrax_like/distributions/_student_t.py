@@ -13,19 +13,13 @@ from distrax_like import random
 from distrax_like._misc import Numeric, Shape, promote
 from distrax_like._module import parameter
 from distrax_like.distributions._distribution import Distribution, Values
+from distrax_like.special import log1psquare
 from distrax_like.supports import Support, positive, real
 
 _HALF_LOG_PI = 0.5 * float(np.log(np.pi))
 
 # From here on the asymptotic series below are good to the last bit of a double.
 _LARGE = 30
-
-
-def log1p_square(x: Values) -> Values:
-    """log(1 + x^2), without overflow of the square."""
-    x = jnp.abs(x)
-    large = x > jnp.finfo(x.dtype).eps ** -0.5
-    return jnp.where(large, 2 * jnp.log(jnp.where(large, x, 1)), jnp.log1p(jnp.where(large, 1, x) ** 2))
 
 
 def log_gamma_half_step(x: Values) -> Values:
@@ -50,7 +44,7 @@ def digamma_half_step(x: Values) -> Values:
 def _log_density(z: Values, df: Values) -> Values:
     # With scale one. (df + 1) / 2 = df / 2 + 1 / 2 times a small logarithm needs no care for many degrees of freedom.
     normalizer = log_gamma_half_step(df / 2) - 0.5 * float(np.log(2)) - _HALF_LOG_PI
-    return normalizer - (df + 1) / 2 * log1p_square(z / jnp.sqrt(df))
+    return normalizer - (df + 1) / 2 * log1psquare(z / jnp.sqrt(df))
 
 
 @jax.custom_jvp
