@@ -10,6 +10,12 @@ from distrax_like.inference.mcmc._kernel import (
     HamiltonianState as HamiltonianState,
     TransitionKernel as TransitionKernel,
 )
+from distrax_like.inference.mcmc._metric import (
+    DenseMetric as DenseMetric,
+    DiagonalMetric as DiagonalMetric,
+    LowRankMetric as LowRankMetric,
+    Metric as Metric,
+)
 from distrax_like.inference.mcmc._nuts import NoUTurnSampler as NoUTurnSampler
 from distrax_like.inference.mcmc._sample_chain import (
     CheckpointableStatesAndTrace as CheckpointableStatesAndTrace,
@@ -20,12 +26,16 @@ from distrax_like.inference.mcmc._sample_chain import (
 
 __all__ = [
     "CheckpointableStatesAndTrace",
+    "DenseMetric",
+    "DiagonalMetric",
     "DualAveragingState",
     "DualAveragingStepSizeAdaptation",
     "HamiltonianInfo",
     "HamiltonianMonteCarlo",
     "HamiltonianState",
     "KernelResults",
+    "LowRankMetric",
+    "Metric",
     "NoUTurnSampler",
     "StatesAndTrace",
     "TransitionKernel",

@@ -14,11 +14,10 @@ from distrax_like.inference.mcmc._kernel import (
     HamiltonianKernel,
     HamiltonianState,
     as_step_size,
-    draw_momentum,
     energy_drop,
     hamiltonian,
-    leapfrog,
 )
+from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
 
 # An energy error that only an unstable integrator makes; the bound that Stan and NoUTurnSampler use.
 _MAX_ENERGY_DIFF = 1000.0
@@ -33,30 +32,40 @@ class HamiltonianMonteCarlo(HamiltonianKernel):
     - `step_size`: a positive number, or a list, tuple or dict with one for each part of the state, each to broadcast
       against its part. A step size for each coordinate is the same as one step size in rescaled coordinates.
     - `num_leapfrog_steps`: how many gradients a transition takes.
+    - `metric`: the inverse mass matrix, by default the identity.
     """
 
     target_log_prob_fn: Callable[..., Any]
     step_size: PyTree[Float[Array, "..."]]
+    metric: Metric
     num_leapfrog_steps: int = field(static=True)
 
-    def __init__(self, target_log_prob_fn: Callable[..., Any], step_size: Any, num_leapfrog_steps: int):
+    def __init__(
+        self,
+        target_log_prob_fn: Callable[..., Any],
+        step_size: Any,
+        num_leapfrog_steps: int,
+        metric: Metric | None = None,
+    ):
         if num_leapfrog_steps < 1:
             raise ValueError(f"HamiltonianMonteCarlo: num_leapfrog_steps must be at least 1, got {num_leapfrog_steps}")
         self.target_log_prob_fn = as_callable(target_log_prob_fn, "HamiltonianMonteCarlo: target_log_prob_fn")
         self.step_size = as_step_size(step_size)
+        self.metric = DiagonalMetric() if metric is None else metric
         self.num_leapfrog_steps = num_leapfrog_steps
 
     def step(self, state: HamiltonianState, *, seed: Any) -> tuple[HamiltonianState, HamiltonianInfo]:
         momentum_key, accept_key = jax.random.split(as_key(seed, "HamiltonianMonteCarlo.step"))
         flat = self._flat(state)
         x0, value0, grad0 = flat.position, flat.target_log_prob, flat.grad
-        p0 = draw_momentum(momentum_key, x0)
+        p0 = flat.draw_momentum(momentum_key)
 
         def body(_: Any, carry: Any) -> Any:
-            x, p, _, grad = carry
-            return leapfrog(flat.value_and_grad, flat.step_size, x, p, grad)
+            x, p, force, _, _ = carry
+            return flat.leapfrog(1, x, p, force)
 
-        x, p, value, grad = jax.lax.fori_loop(0, self.num_leapfrog_steps, body, (x0, p0, value0, grad0))
+        start = x0, p0, flat.force(grad0), value0, grad0
+        x, p, _, value, grad = jax.lax.fori_loop(0, self.num_leapfrog_steps, body, start)
         start, end = hamiltonian(value0, p0), hamiltonian(value, p)
         log_ratio = energy_drop(start, end)
         accept = -jax.random.exponential(accept_key, (), x0.dtype) <= log_ratio

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from distrax_like._misc import promote
+from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
 from distrax_like.inference.mcmc._target import as_position, part_name, value_and_grad
 
 
@@ -87,9 +88,10 @@ class HamiltonianInfo(eqx.Module):
 
 
 class HamiltonianKernel(TransitionKernel):
-    """What the kernels that follow Hamilton's equations share: a step size, the state, and a flat view of both."""
+    """What the kernels that follow Hamilton's equations share: a step size, a metric, the state, a flat view of it."""
 
     step_size: eqx.AbstractVar[PyTree[Float[Array, "..."]]]
+    metric: eqx.AbstractVar[Metric]
 
     def init(self, position: PyTree, *, seed: Any = None) -> HamiltonianState:
         who = type(self).__name__
@@ -97,7 +99,7 @@ class HamiltonianKernel(TransitionKernel):
         value, grads = value_and_grad(self.target_log_prob_fn, position, who)
         return HamiltonianState(position, value, grads)
 
-    def _flat(self, state: HamiltonianState) -> "_Flat":
+    def _flat(self, state: HamiltonianState) -> "Flat":
         # The loops work on one vector however many parts the state has: each operation of a loop body costs the same
         # few tens of nanoseconds on a CPU whether it acts on two numbers or on a hundred.
         x, unravel = ravel_pytree(state.position)
@@ -108,24 +110,55 @@ class HamiltonianKernel(TransitionKernel):
             value, grads = value_and_grad(self.target_log_prob_fn, unravel(x), who)
             return value, ravel_pytree(grads)[0]
 
-        return _Flat(
-            x, state.target_log_prob, grad, flat_step_size(self.step_size, state.position, who), gradient, unravel
-        )
+        metric = jtu.tree_map(lambda m: m.astype(x.dtype), self.metric)
+        if metric.scale.size not in (1, x.size):
+            raise ValueError(f"{who}: the metric is for {metric.scale.size} coordinates, the state has {x.size}")
+        step_size = flat_step_size(self.step_size, state.position, who) * metric.scale
+        return Flat(x, state.target_log_prob, grad, step_size, metric, gradient, unravel)
 
     def _info_step_size(self, x: Array) -> PyTree:
         return jtu.tree_map(lambda s: s.astype(x.dtype), self.step_size)
 
 
-class _Flat(eqx.Module):
+class Flat(eqx.Module):
+    """A state as vectors, in the kernel's metric.
+
+    Momenta are those of the coordinates divided by `step_size`, in which the inverse mass matrix is the metric's C. They
+    go in rows: the momentum and, unless C is the identity, the velocity C p, which changes linearly with it. So one
+    product with C a leapfrog serves the motion, the energy and the turn checks.
+    """
+
     position: Float[Array, " d"]
     target_log_prob: Float[Array, ""]
     grad: Float[Array, " d"]
     step_size: Float[Array, "..."]
+    metric: Metric
     value_and_grad: Callable[[Array], tuple[Array, Array]]
     unravel: Callable[[Array], PyTree]
 
     def state(self, x: Array, value: Array, grad: Array) -> HamiltonianState:
         return HamiltonianState(self.unravel(x), value, self.unravel(grad))
+
+    def force(self, grad: Float[Array, " d"]) -> Float[Array, "rows d"]:
+        """The change of momentum, and velocity, in one step."""
+        return self._rows(self.step_size * grad)
+
+    def draw_momentum(self, key: Any) -> Float[Array, "rows d"]:
+        """A fresh momentum, and its velocity."""
+        noise = jax.random.normal(key, self.position.shape, self.position.dtype)
+        return self._rows(self.metric.momentum(noise))
+
+    def leapfrog(self, sign: ArrayLike, x: Array, p: Array, force: Array) -> tuple[Array, ...]:
+        """One step of velocity Verlet, forward or backward: the new position, momentum, force, value and gradient."""
+        half = p + 0.5 * sign * force
+        x = x + sign * self.step_size * half[-1]
+        value, grad = self.value_and_grad(x)
+        force = self.force(grad)
+        return x, half + 0.5 * sign * force, force, value, grad
+
+    def _rows(self, p: Array) -> Array:
+        plain = isinstance(self.metric, DiagonalMetric)
+        return p[None] if plain else jnp.stack([p, self.metric.velocity(p)])
 
 
 def as_step_size(step_size: Any) -> PyTree:
@@ -173,9 +206,9 @@ def momentum_dot(p: Float[Array, " d"], q: Float[Array, " d"]) -> Float[Array, "
     return jnp.sum(p * q)
 
 
-def hamiltonian(value: Float[Array, ""], p: Float[Array, " d"]) -> Float[Array, ""]:
-    """The energy -log density + |p|^2 / 2, with unit mass."""
-    return 0.5 * momentum_dot(p, p) - value
+def hamiltonian(value: Float[Array, ""], p: Float[Array, "rows d"]) -> Float[Array, ""]:
+    """The energy: minus the log density plus half the product of momentum and velocity."""
+    return 0.5 * momentum_dot(p[0], p[-1]) - value
 
 
 def energy_drop(start: Float[Array, ""], end: Float[Array, ""]) -> Float[Array, ""]:
@@ -183,18 +216,3 @@ def energy_drop(start: Float[Array, ""], end: Float[Array, ""]) -> Float[Array, 
     (the momentum takes it up, hence the energy), is never accepted."""
     drop = start - end
     return jnp.where(jnp.isfinite(drop), drop, -jnp.inf)
-
-
-def leapfrog(
-    gradient: Callable[[Array], tuple[Array, Array]], step_size: ArrayLike, x: Array, p: Array, grad: Array
-) -> Any:
-    """One step of velocity Verlet with unit mass: the new position, momentum, target value and gradient."""
-    half = p + 0.5 * step_size * grad
-    x = x + step_size * half
-    value, grad = gradient(x)
-    return x, half + 0.5 * step_size * grad, value, grad
-
-
-def draw_momentum(key: Any, x: Float[Array, " d"]) -> Float[Array, " d"]:
-    """A momentum for the position `x`: standard normal."""
-    return jax.random.normal(key, x.shape, x.dtype)

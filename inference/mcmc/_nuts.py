@@ -16,12 +16,11 @@ from distrax_like.inference.mcmc._kernel import (
     HamiltonianKernel,
     HamiltonianState,
     as_step_size,
-    draw_momentum,
     energy_drop,
     hamiltonian,
-    leapfrog,
     momentum_dot,
 )
+from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
 
 # The two streams of uniforms within a transition: one number for each leaf, one for each doubling.
 _LEAF, _DOUBLING = 0, 1
@@ -31,7 +30,7 @@ class NoUTurnSampler(HamiltonianKernel):
     """The no-U-turn sampler: Hamiltonian Monte Carlo whose trajectory doubles until it turns back.
 
     The draw is multinomial within each new half and biased towards the new half at the top; a trajectory turns when its
-    summed momentum points against the momentum at one of its ends (Hoffman and Gelman, 2014; Betancourt, 2017). The
+    summed momentum points against the velocity at one of its ends (Hoffman and Gelman, 2014; Betancourt, 2017). The
     binary tree is walked leaf by leaf with one checkpoint for each level (Phan et al., 2019; Lao et al., 2020).
 
     **Arguments:**
@@ -43,10 +42,12 @@ class NoUTurnSampler(HamiltonianKernel):
     - `max_energy_diff`: an energy error beyond this is a divergence and ends the trajectory.
     - `extra_turn_checks`: whether two halves are also tested each with the first point of the other, as Stan does.
       Without, a trajectory may close upon itself between the two tests and go on (independent normal targets show it).
+    - `metric`: the inverse mass matrix, by default the identity.
     """
 
     target_log_prob_fn: Callable[..., Any]
     step_size: PyTree[Float[Array, "..."]]
+    metric: Metric
     max_energy_diff: Float[Array, ""]
     max_tree_depth: int = field(static=True)
     extra_turn_checks: bool = field(static=True)
@@ -58,11 +59,13 @@ class NoUTurnSampler(HamiltonianKernel):
         max_tree_depth: int = 10,
         max_energy_diff: Any = 1000.0,
         extra_turn_checks: bool = True,
+        metric: Metric | None = None,
     ):
         if not 1 <= max_tree_depth <= 30:
             raise ValueError(f"NoUTurnSampler: max_tree_depth must be between 1 and 30, got {max_tree_depth}")
         self.target_log_prob_fn = as_callable(target_log_prob_fn, "NoUTurnSampler: target_log_prob_fn")
         self.step_size = as_step_size(step_size)
+        self.metric = DiagonalMetric() if metric is None else metric
         self.max_energy_diff = promote(max_energy_diff)
         self.max_tree_depth = max_tree_depth
         self.extra_turn_checks = extra_turn_checks
@@ -73,16 +76,16 @@ class NoUTurnSampler(HamiltonianKernel):
         x0, grad0 = flat.position, flat.grad
         dtype = x0.dtype
         zero = jnp.zeros((), dtype)
-        p0 = draw_momentum(momentum_key, x0)
+        p0, force0 = flat.draw_momentum(momentum_key), flat.force(grad0)
         energy0 = hamiltonian(flat.target_log_prob, p0)
         words = jax.random.bits(tree_key, (3,), jnp.uint32)
         directions, words = words[2], words[:2]
         # One row for each level of the largest subtree, and one that is only written.
-        empty = jnp.zeros((self.max_tree_depth, x0.size), dtype)
-        checkpoints = (empty,) * (3 if self.extra_turn_checks else 2)
+        momenta, sums = (jnp.zeros((self.max_tree_depth, *shape), dtype) for shape in (p0.shape, x0.shape))
+        checkpoints = (momenta, sums, momenta) if self.extra_turn_checks else (momenta, sums)
 
-        def subtree(depth: Array, step: Array, x: Array, p: Array, grad: Array, checkpoints: Any) -> Any:
-            """`2**depth` leaves from the edge (x, p, grad) on, fewer where they turn or diverge."""
+        def subtree(depth: Array, sign: Array, x: Array, p: Array, force: Array, checkpoints: Any) -> Any:
+            """`2**depth` leaves from the edge (x, p, force) on, fewer where they turn or diverge."""
             size = jnp.left_shift(1, depth)
 
             def unfinished(carry: Any) -> Array:
@@ -90,8 +93,8 @@ class NoUTurnSampler(HamiltonianKernel):
                 return (leaf < size) & ~turning & ~diverging
 
             def grow(carry: Any) -> Any:
-                leaf, x, p, grad, p_sum, draw, u, (top, weight), accept_sum, checkpoints, _, _ = carry
-                x, p, value, grad = leapfrog(flat.value_and_grad, step, x, p, grad)
+                leaf, x, p, force, p_sum, draw, u, (top, weight), accept_sum, checkpoints, _, _ = carry
+                x, p, force, value, grad = flat.leapfrog(sign, x, p, force)
                 energy = hamiltonian(value, p)
                 drop = energy_drop(energy0, energy)
                 # Weights relative to the largest so far: no logarithm, and no overflow.
@@ -99,7 +102,7 @@ class NoUTurnSampler(HamiltonianKernel):
                 new_weight = jnp.exp(drop - new_top)
                 weight = weight * jnp.exp(top - new_top) + new_weight
                 draw = _where(u * weight <= new_weight, (x, value, grad, energy), draw)
-                p_sum = p_sum + p
+                p_sum = p_sum + p[0]
                 turning, checkpoints = self._turned(leaf, p, p_sum, checkpoints)
                 accept_sum = accept_sum + jnp.exp(jnp.minimum(drop, 0.0))
                 diverging = drop < -self.max_energy_diff
@@ -107,13 +110,13 @@ class NoUTurnSampler(HamiltonianKernel):
                 # copy the cipher into each of the fused selects that use it.
                 u = uniform(words, size + leaf + 1, _LEAF, dtype)
                 weights = new_top, weight
-                return leaf + 1, x, p, grad, p_sum, draw, u, weights, accept_sum, checkpoints, turning, diverging
+                return leaf + 1, x, p, force, p_sum, draw, u, weights, accept_sum, checkpoints, turning, diverging
 
             no_weight = jnp.full_like(zero, jnp.finfo(dtype).min), zero
             false = jnp.asarray(False)
             leaf = jnp.zeros_like(depth)
-            draw, u = (x, zero, grad, zero), uniform(words, size, _LEAF, dtype)
-            carry = leaf, x, p, grad, jnp.zeros_like(p), draw, u, no_weight, zero, checkpoints, false, false
+            draw, u = (x, zero, x, zero), uniform(words, size, _LEAF, dtype)
+            carry = leaf, x, p, force, jnp.zeros_like(x), draw, u, no_weight, zero, checkpoints, false, false
             return lax.while_loop(unfinished, grow, carry)
 
         def growing(carry: Any) -> Array:
@@ -124,11 +127,11 @@ class NoUTurnSampler(HamiltonianKernel):
             depth, edges, p_sum, draw, log_weight, accept_sum, leapfrogs, checkpoints, _, _ = carry
             forward = jnp.right_shift(directions, depth.astype(jnp.uint32)) & 1
             side = forward.astype(jnp.int32)
-            x, p_near, grad = lax.dynamic_index_in_dim(edges, side, keepdims=False)
-            p_far = lax.dynamic_index_in_dim(edges, 1 - side, keepdims=False)[1]
-            step = jnp.where(forward, flat.step_size, -flat.step_size)
-            leaves, x, p, grad, new_p_sum, new_draw, _, (top, weight), new_accept, checkpoints, turning, diverging = (
-                subtree(depth, step, x, p_near, grad, checkpoints)
+            x, p_near, force = (lax.dynamic_index_in_dim(edge, side, keepdims=False) for edge in edges)
+            p_far = lax.dynamic_index_in_dim(edges[1], 1 - side, keepdims=False)
+            sign = jnp.where(forward, 1, -1).astype(dtype)
+            leaves, x, p, force, new_p_sum, new_draw, _, (top, weight), new_accept, checkpoints, turning, diverging = (
+                subtree(depth, sign, x, p_near, force, checkpoints)
             )
             complete = ~turning & ~diverging
             new_log_weight = top + jnp.log(weight)
@@ -137,8 +140,9 @@ class NoUTurnSampler(HamiltonianKernel):
             turned = _turns(p_far, p, p_sum + new_p_sum)
             if self.extra_turn_checks:
                 p_first = checkpoints[0][0]  # of the new half, next to `p_near`
-                turned |= _turns(p_far, p_first, p_sum + p_first) | _turns(p_near, p, p_near + new_p_sum)
-            edges = lax.dynamic_update_index_in_dim(edges, jnp.stack([x, p, grad]), side, 0)
+                turned |= _turns(p_far, p_first, p_sum + p_first[0]) | _turns(p_near, p, p_near[0] + new_p_sum)
+            new = x, p, force
+            edges = tuple(lax.dynamic_update_index_in_dim(edge, end, side, 0) for edge, end in zip(edges, new))
             return (
                 depth + 1,
                 edges,
@@ -152,10 +156,10 @@ class NoUTurnSampler(HamiltonianKernel):
                 diverging,
             )
 
-        edge = jnp.stack([x0, p0, grad0])
+        edges = tuple(jnp.stack([z, z]) for z in (x0, p0, force0))
         count, false = jnp.zeros((), jnp.int32), jnp.asarray(False)
         draw = x0, flat.target_log_prob, grad0, energy0
-        carry = count, jnp.stack([edge, edge]), p0, draw, zero, zero, count, checkpoints, false, false
+        carry = count, edges, p0[0], draw, zero, zero, count, checkpoints, false, false
         carry = lax.while_loop(growing, double, carry)
         _, _, _, (x, value, grad, energy), _, accept_sum, leapfrogs, _, stop, diverging = carry
         info = HamiltonianInfo(
@@ -192,10 +196,10 @@ class NoUTurnSampler(HamiltonianKernel):
             # `right`: the first leaf of the right half, which is the left end of the level below.
             row, _, *right = carry
             left = [lax.dynamic_index_in_dim(c, row, keepdims=False) for c in rows]
-            turning = _turns(left[0], p, p_sum - left[1] + left[0])
+            turning = _turns(left[0], p, p_sum - left[1] + left[0][0])
             if self.extra_turn_checks:
-                turning |= _turns(left[0], right[0], right[1] - left[1] + left[0])
-                turning |= _turns(right[2], p, p_sum - right[1] + right[0] + right[2])
+                turning |= _turns(left[0], right[0], right[1] - left[1] + left[0][0])
+                turning |= _turns(right[2], p, p_sum - right[1] + right[0][0] + right[2][0])
             return row - 1, turning, *left
 
         # At the lowest level the halves are single leaves and the extra tests the same as the plain one; with `p` in
@@ -208,7 +212,7 @@ class NoUTurnSampler(HamiltonianKernel):
 
 
 def _turns(p: Array, q: Array, p_sum: Array) -> Array:
-    return (momentum_dot(p, p_sum) <= 0) | (momentum_dot(q, p_sum) <= 0)
+    return (momentum_dot(p[-1], p_sum) <= 0) | (momentum_dot(q[-1], p_sum) <= 0)
 
 
 def _where(condition: Array, new: Any, old: Any) -> Any:

@@ -22,14 +22,16 @@ def quartic(x):
 
 
 def trajectory(step_size, num_steps, target=quartic):
-    gradient = jax.value_and_grad(target)
+    kernel = mcmc.HamiltonianMonteCarlo(target, step_size, 1)
 
     def run(x, p):
-        def body(_, carry):
-            x, p, _, g = carry
-            return _kernel.leapfrog(gradient, step_size, x, p, g)
+        flat = kernel._flat(kernel.init(x))
 
-        return jax.lax.fori_loop(0, num_steps, body, (x, p, *gradient(x)))[:2]
+        def body(_, carry):
+            return flat.leapfrog(1, *carry)[:3]
+
+        x, p, _ = jax.lax.fori_loop(0, num_steps, body, (x, p[None], flat.force(flat.grad)))
+        return x, p[0]
 
     return jax.jit(run)
 
@@ -59,7 +61,7 @@ def test_leapfrog_preserves_volume():
 def test_leapfrog_energy_error_is_of_second_order():
     def error(num_steps):
         x, p = trajectory(1.0 / num_steps, num_steps)(x0, p0)
-        return abs(float(_kernel.hamiltonian(quartic(x), p) - _kernel.hamiltonian(quartic(x0), p0)))
+        return abs(float(_kernel.hamiltonian(quartic(x), p[None]) - _kernel.hamiltonian(quartic(x0), p0[None])))
 
     errors = [error(n) for n in (32, 64, 128)]
     slopes = np.diff(np.log2(errors))
@@ -129,25 +131,26 @@ def test_nuts_conserves_its_target(extra):
     assert len(np.unique(info.leapfrogs_taken)) > 4
 
 
-def _euler(gradient, step_size, x, p, grad):
-    p = p + step_size * grad
-    x = x + step_size * p
-    return x, p, *gradient(x)
+def _euler(flat, sign, x, p, force):
+    p = p + sign * force
+    x = x + sign * flat.step_size * p[-1]
+    value, grad = flat.value_and_grad(x)
+    return x, p, flat.force(grad), value, grad
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "mutant"),
+    ("kernel", "where", "name", "mutant"),
     [
-        (_hmc, "leapfrog", _euler),
-        (_hmc, "energy_drop", lambda start, end: end - start),
-        (_nuts, "leapfrog", _euler),
-        (_nuts, "energy_drop", lambda start, end: jnp.zeros_like(start)),
-        (_nuts, "uniform", lambda words, a, b, dtype: jnp.full(jnp.shape(a), 1e-9, dtype)),
+        (HMC, _kernel.Flat, "leapfrog", _euler),
+        (HMC, _hmc, "energy_drop", lambda start, end: end - start),
+        (NUTS, _kernel.Flat, "leapfrog", _euler),
+        (NUTS, _nuts, "energy_drop", lambda start, end: jnp.zeros_like(start)),
+        (NUTS, _nuts, "uniform", lambda words, a, b, dtype: jnp.full(jnp.shape(a), 1e-9, dtype)),
     ],
 )
-def test_a_broken_kernel_does_not(monkeypatch, module, name, mutant):
-    monkeypatch.setattr(module, name, mutant)
-    x, _ = one_step(HMC if module is _hmc else NUTS)
+def test_a_broken_kernel_does_not(monkeypatch, kernel, where, name, mutant):
+    monkeypatch.setattr(where, name, mutant)
+    x, _ = one_step(kernel)
     assert distance(x) > BOUND
 
 
@@ -181,10 +184,10 @@ def test_the_checkpoints_find_the_blocks_that_turn(extra):
     def run(momenta):
         def body(carry, p):
             leaf, p_sum, rows = carry
-            turning, rows = kernel._turned(leaf, p, p_sum + p, rows)
+            turning, rows = kernel._turned(leaf, p[None], p_sum + p, rows)
             return (leaf + 1, p_sum + p, rows), turning
 
-        rows = (jnp.full((7, 2), jnp.nan),) * (3 if extra else 2)
+        rows = tuple(jnp.full(shape, jnp.nan) for shape in ((7, 1, 2), (7, 2), (7, 1, 2)))[: 3 if extra else 2]
         return jax.lax.scan(body, (jnp.zeros((), jnp.int32), jnp.zeros(2), rows), momenta)[1]
 
     found = np.asarray(run(jnp.swapaxes(momenta, 0, 1)))
@@ -348,6 +351,56 @@ def test_step_sizes_for_parts_are_rescaled_coordinates():
         assert isinstance(info.step_size, list) and info.step_size[1].shape == (2,)
 
 
+FACTOR = np.array([[1.0, 0.0, 0.0], [0.9, 0.5, 0.0], [-0.4, 0.2, 2.0]])
+VALUES, VECTORS = np.linalg.eigh(FACTOR @ FACTOR.T)
+METRICS = [
+    mcmc.DiagonalMetric([0.5, 1.2, 0.8]),
+    mcmc.DenseMetric.of(FACTOR @ FACTOR.T),
+    mcmc.LowRankMetric(np.full(3, np.sqrt(VALUES[1])), VECTORS[:, [0, 2]], VALUES[[0, 2]] / VALUES[1]),
+]
+
+
+def inverse_mass(metric):
+    inner = jax.vmap(metric.velocity)(jnp.eye(3))
+    return metric.scale[:, None] * inner * metric.scale
+
+
+def test_metrics_say_what_they_are():
+    for metric in METRICS:
+        momentum = jax.vmap(metric.momentum)(jnp.eye(3)).T
+        np.testing.assert_allclose(momentum @ momentum.T @ jax.vmap(metric.velocity)(jnp.eye(3)), np.eye(3), atol=1e-12)
+    for metric in METRICS[1:]:
+        np.testing.assert_allclose(inverse_mass(metric), FACTOR @ FACTOR.T, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("make", [lambda f, m: mcmc.NoUTurnSampler(f, 0.2, 4, metric=m), lambda f, m: mcmc.HamiltonianMonteCarlo(f, 0.2, 3, m)])  # fmt: skip
+def test_a_metric_is_a_change_of_coordinates(make, metric):
+    """The momentum F noise of the metric is noise in the coordinates z with x = S F^-T z."""
+    inner = np.asarray(jax.vmap(metric.momentum)(jnp.eye(3)).T)
+    change = np.asarray(metric.scale)[:, None] * np.linalg.inv(inner).T
+    np.testing.assert_allclose(change @ change.T, inverse_mass(metric), atol=1e-12)
+    seed, start = jax.random.key(2), change @ x0
+    kernel, plain = make(quartic, metric), make(lambda z: quartic(jnp.asarray(change) @ z), mcmc.DiagonalMetric())
+
+    @jax.jit
+    def run():
+        return kernel.step(kernel.init(start), seed=seed), plain.step(plain.init(x0), seed=seed)
+
+    (state, info), (other, expected) = run()
+    assert np.any(other.position != x0)
+    np.testing.assert_allclose(state.position, change @ other.position, rtol=1e-10)
+    np.testing.assert_allclose(info.energy, expected.energy, rtol=1e-10)
+    np.testing.assert_allclose(info.log_accept_ratio, expected.log_accept_ratio, rtol=0, atol=1e-10)
+    assert info.leapfrogs_taken == expected.leapfrogs_taken > 2
+
+
+def test_a_metric_of_another_size():
+    kernel = mcmc.NoUTurnSampler(banana, 0.1, metric=mcmc.DiagonalMetric(jnp.ones(3)))
+    with pytest.raises(ValueError, match="NoUTurnSampler: the metric is for 3 coordinates, the state has 2"):
+        kernel.step(kernel.init(jnp.zeros(2)), seed=jax.random.key(0))
+
+
 def test_step_size_errors():
     with pytest.raises(ValueError, match=r"NoUTurnSampler: step_size of shape \(3,\).*the state of shape \(2,\)"):
         kernel = mcmc.NoUTurnSampler(banana, jnp.ones(3))
@@ -387,7 +440,7 @@ def test_a_module_as_target_stays_dynamic():
             return -0.5 * jnp.sum((x / self.scale) ** 2)
 
     kernel = mcmc.NoUTurnSampler(Normal(jnp.array(2.0)).log_prob, 0.1)
-    assert len(jax.tree_util.tree_leaves(kernel)) == 3  # scale, step size, energy bound
+    assert len(jax.tree_util.tree_leaves(kernel)) == 4  # scale, step size, metric, energy bound
     assert kernel.init(jnp.ones(2)).target_log_prob == -0.25
 
 
