@@ -17,9 +17,9 @@ from distrax_like.inference.mcmc._metric import (
     Metric as Metric,
 )
 from distrax_like.inference.mcmc._nuts import NoUTurnSampler as NoUTurnSampler
+from distrax_like.inference.mcmc._run import KernelResults as KernelResults
 from distrax_like.inference.mcmc._sample_chain import (
     CheckpointableStatesAndTrace as CheckpointableStatesAndTrace,
-    KernelResults as KernelResults,
     StatesAndTrace as StatesAndTrace,
     sample_chain as sample_chain,
 )

@@ -123,9 +123,9 @@ class HamiltonianKernel(TransitionKernel):
 class Flat(eqx.Module):
     """A state as vectors, in the kernel's metric.
 
-    Momenta are those of the coordinates divided by `step_size`, in which the inverse mass matrix is the metric's C. They
-    go in rows: the momentum and, unless C is the identity, the velocity C p, which changes linearly with it. So one
-    product with C a leapfrog serves the motion, the energy and the turn checks.
+    Momenta are those of the coordinates divided by `step_size`, in which the inverse mass matrix is the metric's C.
+    They go in rows: the momentum and, unless C is the identity, the velocity C p, which changes linearly with it. So
+    one product with C a leapfrog serves the motion, the energy and the turn checks.
     """
 
     position: Float[Array, " d"]

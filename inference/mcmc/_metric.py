@@ -14,8 +14,8 @@ class Metric(eqx.Module):
     """The inverse mass matrix of a Hamiltonian kernel, S C S with S = diag(`scale`); the nearer it is to the target's
     covariance, the rounder the target looks to the kernel.
 
-    It acts on the state's parts raveled into one vector of length d. `scale` multiplies the step sizes; what is left, C,
-    a subclass gives by two methods on vectors that are divided by the scale.
+    It acts on the state's parts raveled into one vector of length d. `scale` multiplies the step sizes; what is left,
+    C, a subclass gives by two methods on vectors that are divided by the scale.
     """
 
     scale: eqx.AbstractVar[Float[Array, "..."]]
@@ -87,8 +87,8 @@ class DenseMetric(Metric):
 class LowRankMetric(Metric):
     """An inverse mass matrix that is diagonal but for r directions, with C = I + U (diag(`values`) - I) Uᵀ.
 
-    **Arguments:** `scale`: of shape `(d,)`; `vectors`: U, of shape `(d, r)`, with orthonormal columns; `values`: of shape
-    `(r,)`, positive.
+    **Arguments:** `scale`: of shape `(d,)`; `vectors`: U, of shape `(d, r)`, with orthonormal columns; `values`: of
+    shape `(r,)`, positive.
     """
 
     scale: Float[Array, " d"]

@@ -2,9 +2,7 @@
 
 import math
 import operator
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple, SupportsIndex
 
 import equinox as eqx
@@ -13,16 +11,12 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import PyTree
 
 from distrax_like._misc import as_key, require
 from distrax_like.inference.mcmc._kernel import TransitionKernel
+from distrax_like.inference.mcmc._run import CHUNK, EXECUTIONS, HostRun, KernelResults, Run, progress
 from distrax_like.inference.mcmc._target import ChainsTarget, as_position, evaluate, part_name
-
-# Transitions between two looks at the host: enough that the look costs nothing, few enough that an interrupt is heard.
-_CHUNK = 128
-# The key of a kernel's `init`, out of reach of the transitions' numbers.
-_INIT = 2**32 - 1
 
 
 class StatesAndTrace(NamedTuple):
@@ -38,13 +32,6 @@ class CheckpointableStatesAndTrace(NamedTuple):
     all_states: Any
     trace: Any
     final_kernel_results: Any
-
-
-class KernelResults(eqx.Module):
-    """Where `sample_chain` stopped: the kernel's state of every chain, and how many transitions each has made."""
-
-    state: Any
-    num_transitions: Int[Array, ""]
 
 
 def _trace_info(_: PyTree, info: Any) -> Any:
@@ -89,9 +76,9 @@ def sample_chain(
     - `return_final_kernel_results`: whether to return what is needed to go on.
     - `seed`: a key.
     - `progress_bar`: show progress on stderr, through tqdm where it is installed. Ignored where the call is traced.
-    - `execution`: "sequential" runs the chains one after the other inside the compiled program, "batched" all at once.
-      `None` takes the first on a CPU, where it is several times faster, and the second elsewhere. A target with
-      parameters of its own for each chain can only be batched.
+    - `execution`: "sequential" runs the chains one after the other inside the compiled program (where nothing is
+      traced, in one thread for each core), "batched" all at once. `None` takes the first on a CPU, where it is several
+      times faster, and the second elsewhere. A target with parameters of its own for each chain can only be batched.
 
     **Returns:** `StatesAndTrace`, whose leaves have shape `(num_results, *B, ...)`; `CheckpointableStatesAndTrace`
     if the final results are asked for; the draws alone if `trace_fn` is `None` and they are not.
@@ -110,9 +97,9 @@ def sample_chain(
     chains = _chains_shape(kernel, position)
     kernel, execution = _choose_execution(kernel, position, chains, execution)
 
+    run = Run(kernel, seed, jnp.zeros((), jnp.int32), chains, execution)
     if previous_kernel_results is None:
-        results = KernelResults(_init(kernel, position, seed, chains, execution), jnp.zeros((), jnp.int32))
-        results = _check_start(results, chains)
+        results = _check_start(run.init(position), chains)
         first = burnin + 1
     else:
         if not isinstance(previous_kernel_results, KernelResults):
@@ -123,7 +110,6 @@ def sample_chain(
         results = _check_resumed(previous_kernel_results, position)
         first = burnin + between + 1
 
-    run = _Run(kernel, seed, chains, execution)
     if _is_traced((results, kernel, seed)):
         counts = jnp.asarray([first] + [between + 1] * (num_results - 1) if num_results else [burnin], jnp.int32)
         results, draws = run(results, counts)
@@ -138,110 +124,18 @@ def sample_chain(
     return states if trace_fn is None else StatesAndTrace(states, trace)
 
 
-class _Run(eqx.Module):
-    """The compiled part: `counts[j]` transitions of every chain lead to result j."""
-
-    kernel: TransitionKernel
-    seed: Any
-    chains: tuple[int, ...] = eqx.field(static=True)
-    execution: str = eqx.field(static=True)
-
-    @eqx.filter_jit
-    def __call__(self, results: KernelResults, counts: Int[Array, " n"]) -> tuple[KernelResults, Any]:
-        def one_chain(state: Any, key: Any) -> Any:
-            like = eqx.filter_eval_shape(lambda s: self.kernel.step(s, seed=key)[1], state)
-            # Counts of 0 pad a chunk, and their rows are dropped: what this info holds is never seen.
-            no_info = jtu.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), like)
-
-            def to_next_result(carry: Any, count: Array) -> Any:
-                state, num = carry
-
-                def transition(i: Array, carry: Any) -> Any:
-                    return self.kernel.step(carry[0], seed=jax.random.fold_in(key, num + i))
-
-                state, info = jax.lax.fori_loop(0, count, transition, (state, no_info))
-                return (state, num + count), (state.position, info)
-
-            (state, _), draws = jax.lax.scan(to_next_result, (state, results.num_transitions), counts)
-            return state, draws
-
-        state, draws = _each_chain(one_chain, results.state, self.seed, self.chains, self.execution, axis=1)
-        return KernelResults(state, results.num_transitions + jnp.sum(counts, dtype=jnp.int32)), draws
-
-
-@eqx.filter_jit
-def _init(kernel: TransitionKernel, position: PyTree, seed: Any, chains: tuple[int, ...], execution: str) -> Any:
-    def one_chain(position: PyTree, key: Any) -> Any:
-        return kernel.init(position, seed=jax.random.fold_in(key, _INIT)), ()
-
-    return _each_chain(one_chain, position, seed, chains, execution, axis=0)[0]
-
-
-def _each_chain(
-    fn: Callable[..., Any], tree: Any, seed: Any, chains: tuple[int, ...], execution: str, axis: int
-) -> Any:
-    """`fn(tree of one chain, its key)` for every chain; the second output has the chains' axes at `axis`."""
-    num = math.prod(chains)
-    keys = jax.vmap(lambda c: jax.random.fold_in(seed, c))(jnp.arange(max(num, 1), dtype=jnp.uint32))
-    if not chains:
-        return fn(tree, keys[0])
-    tree = jtu.tree_map(lambda x: x.reshape(num, *x.shape[len(chains) :]), tree)
-    if execution == "batched":
-        first, second = jax.vmap(fn, out_axes=(0, axis))(tree, keys)
-    else:
-        first, second = jax.lax.map(lambda args: fn(*args), (tree, keys))
-        second = jtu.tree_map(lambda x: jnp.moveaxis(x, 0, axis), second)
-    first = jtu.tree_map(lambda x: x.reshape(chains + x.shape[1:]), first)
-    second = jtu.tree_map(lambda x: x.reshape(x.shape[:axis] + chains + x.shape[axis + 1 :]), second)
-    return first, second
-
-
 def _run_from_host(
-    run: _Run, results: KernelResults, num_results: int, burnin: int, first: int, between: int, progress_bar: bool
+    run: Run, results: KernelResults, num_results: int, burnin: int, first: int, between: int, progress_bar: bool
 ) -> Any:
-    rows = min(_CHUNK, max(num_results, 1))
-    # Each call: how many transitions lead to each row, and how many of the rows are results.
     counts = [first - burnin] + [between + 1] * (num_results - 1)
-    per_call = max(1, min(rows, _CHUNK // (between + 1)))
-    calls = [([min(_CHUNK, burnin - i)], 0) for i in range(0, burnin, _CHUNK)]
-    calls += [(part := counts[i : i + per_call], len(part)) for i in range(0, num_results, per_call)]
-    calls = calls or [([0], 0)]
-    total = sum(sum(counts) for counts, _ in calls)
-    chunks = []
-    with _progress(total, progress_bar) as advance:
-        for counts, kept in calls:
-            results, draws = run(results, jnp.asarray(counts + [0] * (rows - len(counts)), jnp.int32))
-            # Waits, so that an interrupt stops the run here.
-            jax.block_until_ready(results)
-            advance(sum(counts))
-            if kept or not num_results:
-                chunks.append(jtu.tree_map(lambda x: x[:kept], draws))
-    draws = chunks[0] if len(chunks) == 1 else jtu.tree_map(lambda *xs: jnp.concatenate(xs), *chunks)
-    return results, draws
-
-
-@contextmanager
-def _progress(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
-    if not shown:
-        yield lambda _: None
-        return
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        done = 0
-
-        def advance(n: int) -> None:
-            nonlocal done
-            done += n
-            print(f"\rsample_chain: {done}/{total} transitions", end="", file=sys.stderr, flush=True)
-
-        try:
-            yield advance
-        finally:
-            print(file=sys.stderr)
-        return
-    with tqdm(total=total, desc="sample_chain", unit="transition", file=sys.stderr) as bar:
-        yield lambda n: (bar.update(n), None)[1]
+    # Rows of a chunk that are no results, but for one where there are none: it tells the shapes.
+    warmup = [min(CHUNK, burnin - i) for i in range(0, burnin, CHUNK)] or ([] if num_results else [0])
+    host = HostRun(run, results)
+    with progress("sample_chain", burnin + sum(counts[:num_results]), progress_bar) as advance:
+        chunks = [jtu.tree_map(lambda x: x[:0], draws) for count in warmup for draws in host([count], advance)]
+        chunks += host(counts[:num_results], advance)
+    draws = jtu.tree_map(lambda *xs: jnp.concatenate(xs), *chunks)
+    return host.results, draws
 
 
 def _is_traced(tree: Any) -> bool:
@@ -272,7 +166,7 @@ def _chains_shape(kernel: TransitionKernel, position: PyTree) -> tuple[int, ...]
 def _choose_execution(
     kernel: TransitionKernel, position: PyTree, chains: tuple[int, ...], execution: str | None
 ) -> tuple[TransitionKernel, str]:
-    if execution not in (None, "sequential", "batched"):
+    if execution not in (None, *EXECUTIONS):
         raise ValueError(f'sample_chain: execution must be "sequential" or "batched", got {execution!r}')
     if not chains:
         return kernel, "sequential"

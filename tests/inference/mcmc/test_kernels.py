@@ -374,7 +374,13 @@ def test_metrics_say_what_they_are():
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda m: type(m).__name__)
-@pytest.mark.parametrize("make", [lambda f, m: mcmc.NoUTurnSampler(f, 0.2, 4, metric=m), lambda f, m: mcmc.HamiltonianMonteCarlo(f, 0.2, 3, m)])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda f, m: mcmc.NoUTurnSampler(f, 0.2, 4, metric=m),
+        lambda f, m: mcmc.HamiltonianMonteCarlo(f, 0.2, 3, m),
+    ],
+)
 def test_a_metric_is_a_change_of_coordinates(make, metric):
     """The momentum F noise of the metric is noise in the coordinates z with x = S F^-T z."""
     inner = np.asarray(jax.vmap(metric.momentum)(jnp.eye(3)).T)

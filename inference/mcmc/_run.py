@@ -1,0 +1,212 @@
+"""Running a kernel's chains: the compiled loop over transitions, and the host that calls it."""
+
+import dataclasses
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, Int, PyTree
+
+from distrax_like.inference.mcmc._kernel import TransitionKernel
+
+# Transitions between two looks at the host: enough that the look costs nothing, few enough that an interrupt is heard.
+CHUNK = 128
+# Where transitions are slow a call makes fewer of them, to take about so many seconds.
+_PATIENCE = 1.0
+# The key of a kernel's `init`, out of reach of the transitions' numbers.
+_INIT = 2**32 - 1
+
+EXECUTIONS = ("sequential", "batched")
+
+
+class KernelResults(eqx.Module):
+    """Where a run stopped: the kernel's state of every chain, and how many transitions each has made."""
+
+    state: Any
+    num_transitions: Int[Array, ""]
+
+
+def position_and_info(state: Any, info: Any) -> tuple[PyTree, Any]:
+    return state.position, info
+
+
+class Run(eqx.Module):
+    """The compiled part: `counts[j]` transitions of every chain lead to row j of the draws.
+
+    Transition i of chain c draws from `fold_in(fold_in(seed, c), i)`, where chains are counted from `first`. Each axis
+    in `chains` leads every part of the state; draws have one more axis, the rows, before them.
+    """
+
+    kernel: TransitionKernel
+    seed: Any
+    first: Int[Array, ""]
+    chains: tuple[int, ...] = eqx.field(static=True)
+    execution: str = eqx.field(static=True)
+    keep: Callable[[Any, Any], Any] = eqx.field(static=True, default=position_and_info)
+
+    @eqx.filter_jit
+    def __call__(self, results: KernelResults, counts: Int[Array, " n"]) -> tuple[KernelResults, Any]:
+        def one_chain(state: Any, key: Any) -> Any:
+            like = eqx.filter_eval_shape(lambda s: self.kernel.step(s, seed=key)[1], state)
+            # Counts of 0 pad a chunk, and their rows are dropped: what this info holds is never seen.
+            no_info = jtu.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+
+            def to_next_result(carry: Any, count: Array) -> Any:
+                state, num = carry
+
+                def transition(i: Array, carry: Any) -> Any:
+                    return self.kernel.step(carry[0], seed=jax.random.fold_in(key, num + i))
+
+                state, info = jax.lax.fori_loop(0, count, transition, (state, no_info))
+                return (state, num + count), self.keep(state, info)
+
+            (state, _), draws = jax.lax.scan(to_next_result, (state, results.num_transitions), counts)
+            return state, draws
+
+        state, draws = self.each_chain(one_chain, results.state, axis=1)
+        return KernelResults(state, results.num_transitions + jnp.sum(counts, dtype=jnp.int32)), draws
+
+    @eqx.filter_jit
+    def init(self, position: PyTree) -> KernelResults:
+        """The state of every chain at `position`, whose parts have the chains' axes."""
+
+        def one_chain(position: PyTree, key: Any) -> Any:
+            return self.kernel.init(position, seed=jax.random.fold_in(key, _INIT)), ()
+
+        return KernelResults(self.each_chain(one_chain, position, axis=0)[0], jnp.zeros((), jnp.int32))
+
+    def each_chain(self, fn: Callable[..., Any], tree: Any, axis: int) -> Any:
+        """`fn(tree of one chain, its key)` for every chain; the second output has the chains' axes at `axis`."""
+        chains = self.chains
+        num = math.prod(chains)
+        numbers = self.first.astype(jnp.uint32) + jnp.arange(max(num, 1), dtype=jnp.uint32)
+        keys = jax.vmap(lambda c: jax.random.fold_in(self.seed, c))(numbers)
+        if not chains:
+            return fn(tree, keys[0])
+        tree = jtu.tree_map(lambda x: x.reshape(num, *x.shape[len(chains) :]), tree)
+        if self.execution == "batched":
+            first, second = jax.vmap(fn, out_axes=(0, axis))(tree, keys)
+        else:
+            first, second = jax.lax.map(lambda args: fn(*args), (tree, keys))
+            second = jtu.tree_map(lambda x: jnp.moveaxis(x, 0, axis), second)
+        first = jtu.tree_map(lambda x: x.reshape(chains + x.shape[1:]), first)
+        second = jtu.tree_map(lambda x: x.reshape(x.shape[:axis] + chains + x.shape[axis + 1 :]), second)
+        return first, second
+
+
+class HostRun:
+    """A run driven from the host, which hears interrupts and shows progress between the calls.
+
+    Chains that run one after the other are dealt to one thread for each core: a compiled program leaves Python free
+    while it runs. The groups are of one size, so that they share the program; the last chain fills up the last group.
+    """
+
+    def __init__(self, run: Run, results: KernelResults, threads: int | None = None):
+        chains, num = run.chains, math.prod(run.chains)
+        self._chains = chains
+        self._per_call = CHUNK
+        if threads is None:
+            threads = _num_cores() if run.execution == "sequential" else 1
+        size = -(-num // max(1, min(threads, num)))
+        self._size = size
+        if size == num:
+            self._runs, self._results = [run], [results]
+            return
+        state = jtu.tree_map(lambda x: x.reshape(num, *x.shape[len(chains) :]), results.state)
+        self._runs, self._results = [], []
+        for i in range(0, num, size):
+            rows = np.minimum(np.arange(i, i + size), num - 1)
+            part = jtu.tree_map(lambda x, rows=rows: x[rows], state)
+            self._runs.append(dataclasses.replace(run, first=run.first + i, chains=(size,)))
+            self._results.append(KernelResults(part, results.num_transitions))
+
+    @property
+    def results(self) -> KernelResults:
+        """The present state of all chains."""
+        if len(self._runs) == 1:
+            return self._results[0]
+        state = self._joined([r.state for r in self._results], 0)
+        return KernelResults(state, self._results[0].num_transitions)
+
+    def _joined(self, parts: list[Any], axis: int) -> Any:
+        num, chains = math.prod(self._chains), self._chains
+
+        def join(*xs: Array) -> Array:
+            x = jax.lax.slice_in_dim(jnp.concatenate(xs, axis), 0, num, axis=axis)
+            return x.reshape(x.shape[:axis] + chains + x.shape[axis + 1 :])
+
+        return jtu.tree_map(join, *parts)
+
+    def __call__(self, counts: list[int], advance: Callable[[int], None] = lambda n: None) -> Iterator[Any]:
+        """Makes the transitions, and yields the draws of some of the `counts` after the other."""
+        rows = CHUNK if len(counts) > 1 else 1
+        done = 0
+        while done < len(counts):
+            # No more rows than the program has, nor transitions than the host waits for.
+            end = done + 1
+            while end < len(counts) and end - done < rows and sum(counts[done : end + 1]) <= self._per_call:
+                end += 1
+            part = counts[done:end]
+            begin = time.perf_counter()
+            draws = self._step(jnp.asarray(part + [0] * (rows - len(part)), jnp.int32))
+            seconds = time.perf_counter() - begin
+            self._per_call = int(np.clip(sum(part) * _PATIENCE / max(seconds, 1e-9), 1, CHUNK))
+            advance(sum(part))
+            done = end
+            yield jtu.tree_map(lambda x, n=len(part): x[:n], draws)
+
+    def _step(self, counts: Int[Array, " n"]) -> Any:
+        if len(self._runs) == 1:
+            self._results[0], draws = self._runs[0](self._results[0], counts)
+            # Waits, so that an interrupt stops the run here.
+            jax.block_until_ready(self._results)
+            return draws
+        # Two threads that meet a new program would both compile it.
+        self._runs[0](self._results[0], jnp.zeros_like(counts))
+
+        def call(i: int) -> Any:
+            return jax.block_until_ready(self._runs[i](self._results[i], counts))
+
+        with ThreadPoolExecutor(len(self._runs)) as pool:
+            outs = list(pool.map(call, range(len(self._runs))))
+        self._results = [results for results, _ in outs]
+        return self._joined([draws for _, draws in outs], 1)
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def progress(who: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A function to be told of transitions made, and shows them on stderr, through tqdm where that is installed."""
+    if not shown:
+        yield lambda _: None
+        return
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        done = 0
+
+        def advance(n: int) -> None:
+            nonlocal done
+            done += n
+            print(f"\r{who}: {done}/{total} transitions", end="", file=sys.stderr, flush=True)
+
+        try:
+            yield advance
+        finally:
+            print(file=sys.stderr)
+        return
+    with tqdm(total=total, desc=who, unit="transition", file=sys.stderr) as bar:
+        yield lambda n: (bar.update(n), None)[1]
