@@ -1,10 +1,12 @@
 """The beta distribution and its extension to the simplex, the Dirichlet distribution."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like import random
+from distrax_like import random, special
 from distrax_like._misc import Numeric, Shape, promote
 from distrax_like._module import parameter
 from distrax_like.bijectors import Sigmoid
@@ -13,6 +15,9 @@ from distrax_like.distributions._kl import register_kl
 from distrax_like.distributions._tails import cumulative, where_defined
 from distrax_like.special import lbeta, xlog1py, xlogy
 from distrax_like.supports import Support, independent, positive, simplex, unit_interval
+
+# The saddle-point form of the density is used where both concentrations are at least this.
+_SADDLE_FROM = 4
 
 
 class Beta(Distribution):
@@ -36,7 +41,15 @@ class Beta(Distribution):
 
     def _log_prob(self, value: Values) -> Values:
         a, b = self.concentration1, self.concentration0
-        return xlogy(a - 1, value) + xlog1py(b - 1, -value) - lbeta(a, b)
+        # Where large terms cancel, the saddle-point form.
+        large = (a >= _SADDLE_FROM) & (b >= _SADDLE_FROM)
+        k, rest, x = (jnp.where(large, u, v) for u, v in ((a - 1, 1), (b - 1, 1), (value, 0.5)))
+        inside = (value > 0) & (value < 1)
+        x = jnp.where(inside, x, 0.5)
+        saddle = jnp.log(k + rest + 1) + special.log_binomial_mass(k, rest, x, 1 - x)
+        near = jnp.where(large & inside, 0.5, value)
+        plain = xlogy(a - 1, near) + xlog1py(b - 1, -near) - lbeta(a, b)
+        return jnp.where(large & inside, saddle, plain)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
         # In logs, since most draws of small concentrations round to an end; Sigmoid keeps off the ends.
@@ -44,12 +57,23 @@ class Beta(Distribution):
         return Sigmoid().forward(log_x - log_rest)
 
     def _cdf(self, value: Values) -> Values:
-        a, b = self.concentration1, self.concentration0
-        return cumulative(value, lambda x: jsp.betainc(a, b, x), 0.0, 1.0, end=1.0)
+        return self._tail(value, special.betainc, 0.0, 1.0)
+
+    def _log_cdf(self, value: Values) -> Values:
+        return self._tail(value, special.log_betainc, -jnp.inf, 0.0)
 
     def _survival_function(self, value: Values) -> Values:
+        return self._tail(value, special.betaincc, 1.0, 0.0)
+
+    def _log_survival_function(self, value: Values) -> Values:
+        return self._tail(value, special.log_betaincc, 0.0, -jnp.inf)
+
+    def _tail(self, value: Values, incomplete: Callable[..., Values], below: float, above: float) -> Values:
         a, b = self.concentration1, self.concentration0
-        return cumulative(value, lambda x: jsp.betainc(b, a, 1 - x), 1.0, 0.0, end=1.0)
+        return cumulative(value, lambda x: incomplete(a, b, x), below, above, end=1.0)
+
+    def _quantile(self, p: Values) -> Values:
+        return special.betaincinv(self.concentration1, self.concentration0, p)
 
     def _mean(self) -> Values:
         return self.concentration1 / self._total()

@@ -136,19 +136,28 @@ class Binomial(Distribution):
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
         return random.binomial(key, self.total_count, shape=shape, logits=self.logits)
 
+    # Up to k successes out of n have the probability I_(1 - p)(n - k, k + 1) = 1 - I_p(k + 1, n - k).
     def _cdf(self, value: Values) -> Values:
-        n = jax.lax.stop_gradient(self.total_count)
-        p = jax.nn.sigmoid(-self.logits)
-        return self._sum_to(value, lambda k: jsp.betainc(n - k + 1, k, p), 0.0, 1.0)
+        return self._sum_to(value, special.betainc, 0.0, 1.0)
+
+    def _log_cdf(self, value: Values) -> Values:
+        return self._sum_to(value, special.log_betainc, -jnp.inf, 0.0)
 
     def _survival_function(self, value: Values) -> Values:
-        n = jax.lax.stop_gradient(self.total_count)
-        return self._sum_to(value, lambda k: jsp.betainc(k, n - k + 1, self.probs_parameter()), 1.0, 0.0)
+        return self._sum_to(value, special.betaincc, 1.0, 0.0)
+
+    def _log_survival_function(self, value: Values) -> Values:
+        return self._sum_to(value, special.log_betaincc, 0.0, -jnp.inf)
 
     def _sum_to(self, value: Values, incomplete, below: float, above: float) -> Values:
-        k = jnp.floor(value) + 1
-        inside = cumulative(k, lambda k: incomplete(jnp.clip(k, 0.5, self.total_count)), below, above)
-        return jnp.where(k > self.total_count, above, inside)
+        n, k = jax.lax.stop_gradient(self.total_count), jnp.floor(value) + 1
+        q = jax.nn.sigmoid(-self.logits)
+
+        def inside(k: Values) -> Values:
+            k = jnp.clip(k, 0.5, n)
+            return incomplete(n - k + 1, k, q)
+
+        return jnp.where(k > n, above, cumulative(k, inside, below, above))
 
     def _mean(self) -> Values:
         return self.total_count * self.probs_parameter()

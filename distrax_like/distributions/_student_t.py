@@ -1,15 +1,11 @@
 """Student's t distribution."""
 
-from typing import Any
-
-import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
 import numpy as np
-from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like import random
+from distrax_like import random, special
 from distrax_like._misc import Numeric, Shape, promote
 from distrax_like._module import parameter
 from distrax_like.distributions._distribution import Distribution, Values
@@ -47,28 +43,6 @@ def _log_density(z: Values, df: Values) -> Values:
     return normalizer - (df + 1) / 2 * log1psquare(z / jnp.sqrt(df))
 
 
-@jax.custom_jvp
-def _cdf(z: Values, df: Values) -> Values:
-    """The distribution function: from the centre where that is near, else as a tail."""
-    square = z**2 / df
-    near = jnp.abs(z) < 1
-    x = jnp.where(near, square, 1) / (1 + square)
-    tail = jsp.betainc(jnp.where(near, 0.5, df / 2), jnp.where(near, df / 2, 0.5), x) / 2
-    return jnp.where(near, 0.5 + jnp.sign(z) * tail, jnp.where(z < 0, tail, 1 - tail))
-
-
-def _cdf_jvp(primals: Any, tangents: Any) -> tuple[Values, Values]:
-    (z, df), (z_dot, df_dot) = primals, tangents
-    if not isinstance(df_dot, SymbolicZero):
-        raise NotImplementedError("StudentT.cdf has no derivative with respect to df")
-    # By rule, since the chain of betainc has an infinite factor at the centre.
-    slope = jnp.exp(_log_density(z, df))
-    return _cdf(z, df), slope * (jnp.zeros_like(z) if isinstance(z_dot, SymbolicZero) else z_dot)
-
-
-_cdf.defjvp(_cdf_jvp, symbolic_zeros=True)
-
-
 class StudentT(Distribution):
     """Student's t distribution, with density (1 + z^2 / df)^(-(df + 1) / 2) / (scale sqrt(df) B(1 / 2, df / 2)) for
     z = (x - loc) / scale.
@@ -99,10 +73,19 @@ class StudentT(Distribution):
         return self.loc + self.scale * random.t(key, self.df, shape)
 
     def _cdf(self, value: Values) -> Values:
-        return _cdf(*jnp.broadcast_arrays(self._z(value), self.df))
+        return special.stdtr(self.df, self._z(value))
+
+    def _log_cdf(self, value: Values) -> Values:
+        return special.log_stdtr(self.df, self._z(value))
 
     def _survival_function(self, value: Values) -> Values:
-        return _cdf(*jnp.broadcast_arrays(-self._z(value), self.df))
+        return special.stdtr(self.df, -self._z(value))
+
+    def _log_survival_function(self, value: Values) -> Values:
+        return special.log_stdtr(self.df, -self._z(value))
+
+    def _quantile(self, p: Values) -> Values:
+        return self.loc + self.scale * special.stdtrit(self.df, p)
 
     def _mean(self) -> Values:
         return jnp.where(self.df > 1, self.loc, jnp.nan)

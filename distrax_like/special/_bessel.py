@@ -8,42 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from distrax_like._misc import Numeric, promote
-from distrax_like.special._bessel_i import i, log_i, ratio
-from distrax_like.special._bessel_k import k, k_damped, log_k
-from distrax_like.special._compensated import Values, log1p
-
-
-def _sine(v: Values) -> Values:
-    """2 sin(π v) / π, with its digits near whole numbers."""
-    n = jax.lax.stop_gradient(jnp.round(v))
-    f = v - n
-    return jnp.where(n % 2 == 0, 2, -2) * f * jnp.sinc(f)
-
-
-def _added(v: Values, x: Values) -> Values:
-    other, sine = k_damped(jnp.where(v < 0, -v, v), x), _sine(v)
-    return jnp.where((v >= 0) | ((sine == 0) & jnp.isinf(other)), 0, -sine * other)
-
-
-def _log_added(v: Values, x: Values, own: Values) -> Values:
-    """log(1 + what is added to I / I)."""
-    minus = v < 0
-    sine, log = jnp.where(minus, -_sine(v), 0), jnp.where(minus, log_k(jnp.where(minus, -v, v), x) - 2 * x - own, 0)
-    size = jnp.log(jnp.abs(jnp.where(sine == 0, 1, sine)))
-    far = (sine != 0) & (log + size > 0)
-    near = log1p(sine * jnp.exp(jnp.where(far, 0, log)))
-    total = jnp.where(far, log + size, 0)
-    return jnp.where(far, total + log1p(jnp.sign(sine) * jnp.exp(-total)), near)
-
-
-# The function of the second kind is computed for negative orders only.
-def _signed_i(v: Values, x: Values) -> Values:
-    return i(jnp.where(v < 0, -v, v), x) + jax.lax.cond(jnp.any(v < 0), _added, lambda v, x: jnp.zeros_like(x), v, x)
-
-
-def _signed_log_i(v: Values, x: Values) -> Values:
-    own = log_i(jnp.where(v < 0, -v, v), x)
-    return own + jax.lax.cond(jnp.any(v < 0), _log_added, lambda v, x, own: jnp.zeros_like(x), v, x, own)
+from distrax_like.special._bessel_i import i, log_i, ratio, sine
+from distrax_like.special._bessel_k import k, log_k
+from distrax_like.special._compensated import Values
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4, 5))
@@ -68,14 +35,14 @@ def _prepare(v: Numeric, x: Numeric) -> tuple[Values, Values]:
 def ive(v: Numeric, x: Numeric) -> Values:
     """The scaled modified Bessel function of the first kind, exp(-|x|) I_v(x), of real order.
 
-    For orders v >= 0: the power series where √(v² + x²) is less than 40 (in single precision 12), with
-    (x / 2)^v exp(-x) / Γ(v + 1) from an exponent in doubled precision and Stirling's error term; else the uniform
-    expansion in 1 / √(v² + x²), whose exponent is in doubled precision too. Negative orders by
+    For orders v >= 0 where √(v² + x²) is less than 40 (in single precision 12) by I_v (x K_v+1 + x r K_v) = 1, without
+    cancellation: K as in `kve`, r = I_v+1 / I_v by its continued fraction. Else by the uniform expansion in
+    1 / √(v² + x²). The leading factor is the exponential of a number in doubled precision. Negative orders by
     I_-v = I_v + 2 / π sin(π v) K_v.
 
     Derivatives in both arguments, of every order: those of the logarithm times the value, see `log_ive`.
-    Error at most 8 ulp in both widths, of the derivatives 40 (float32) and 290 (float64) but near their zeros;
-    over |v| <= 1e4 and x <= 1e30.
+    Error at most 5 ulp (float32) and 8 ulp (float64), of the derivatives 18 and 150, besides 3 epsilon near the zeros
+    of that in x, and 4 epsilon for negative orders, which have more; over |v| <= 1e4 and x <= 1e30.
 
     **Arguments:** `v`, `x`: shapes that broadcast; x < 0 for whole v only. **Returns:** the broadcast shape; 1 at
     v = x = 0, ±`inf` at x = 0 for negative v that are not whole; NaN for x < 0 unless v is whole.
@@ -84,31 +51,33 @@ def ive(v: Numeric, x: Numeric) -> Values:
     """
     v, x = _prepare(v, x)
     whole = v == jnp.round(v)
-    infinite = jnp.where(whole, 0, jnp.sign(_sine(-v)) * jnp.inf)
+    infinite = jnp.where(whole, 0, jnp.sign(sine(-v)) * jnp.inf)
     at_zero = jnp.where(v == 0, 1, jnp.where(v > 0, 0, infinite)).astype(x.dtype)
     mirrored = x < 0
-    value = _evaluate(_signed_i, v, jnp.where(mirrored, -x, x), at_zero, 0.0, 0.0)
+    value = _evaluate(i, v, jnp.where(mirrored, -x, x), at_zero, 0.0, 0.0)
     return value * jnp.where(mirrored, jnp.where(whole, jnp.where(v % 2 == 0, 1, -1), jnp.nan), 1)
 
 
 def log_ive(v: Numeric, x: Numeric) -> Values:
     """log(exp(-x) I_v(x)) for x >= 0, also where that underflows; see `ive`.
 
-    The derivative in x is I_v+1 / I_v + v / x - 1 with the continued fraction of the ratio, or that of the uniform
-    expansion. The derivative in v, before the uniform expansion holds, is that of the power series for x < 1; above,
-    for v >= 1 / 4, from I_v K_v (x I_v' / I_v - x K_v' / K_v) = 1 with K by its integral; and for smaller v from the
-    parts of I that are even and odd in v.
+    For v < 1 and x < 3 / 4 it is by a power series, which has its digits where it is small.
 
-    Error at most 4 ulp (float32) and 14 ulp (float64); of the derivatives 40 and 440,
-    besides a few epsilon near the zeros of the derivative in x, which are near x = v².
+    The derivative in x is I_v+1 / I_v + v / x - 1 with the continued fraction of the ratio, or that of the uniform
+    expansion, which is used for derivatives with more terms from √(v² + x²) = 24 on (in single precision 9). The
+    derivative in v before is that of I K (x I' / I - x K' / K) = 1, but for v < 1 and x >= 3 / 4 it is by quadrature of
+    an integral over angles.
+
+    Error at most 3 ulp (float32) and 6 ulp (float64); of the derivatives 12 and 180, besides 3 epsilon near the zeros
+    of the derivative in x, which are near x = v² for large v and near x = v for small.
 
     **Arguments:** `v`, `x`: shapes that broadcast. **Returns:** the broadcast shape; -`inf` at x = 0 < v, NaN for x < 0
     and where I_v is negative, which happens for v < 0 only.
     """
     v, x = _prepare(v, x)
-    infinite = jnp.where(_sine(-v) > 0, jnp.inf, jnp.nan)
+    infinite = jnp.where(sine(-v) > 0, jnp.inf, jnp.nan)
     at_zero = jnp.where(v == 0, 0, jnp.where((v > 0) | (v == jnp.round(v)), -jnp.inf, infinite)).astype(x.dtype)
-    return _evaluate(_signed_log_i, v, x, at_zero, -jnp.inf, -jnp.inf)
+    return _evaluate(log_i, v, x, at_zero, -jnp.inf, -jnp.inf)
 
 
 def kve(v: Numeric, x: Numeric) -> Values:
@@ -120,7 +89,7 @@ def kve(v: Numeric, x: Numeric) -> Values:
     is the exponential of a number in doubled precision.
 
     Derivatives in both arguments, of every order: those of the logarithm times the value, see `log_kve`.
-    Error at most 5 ulp (float32) and 11 ulp (float64), of the derivatives 25 and 45; over |v| <= 1e4 and x <= 1e30.
+    Error at most 5 ulp (float32) and 10 ulp (float64), of the derivatives 26 and 34; over |v| <= 1e4 and x <= 1e30.
 
     **Arguments:** `v`, `x`: shapes that broadcast. **Returns:** the broadcast shape; `inf` at 0, NaN for x < 0.
 
@@ -135,7 +104,7 @@ def log_kve(v: Numeric, x: Numeric) -> Values:
 
     The derivatives are means of the integral: of 1 - cosh t in x, and of t in v, taken apart so that nothing cancels.
 
-    Error at most 8 ulp (float32) and 13 ulp (float64), besides 3 epsilon near zeros; of the derivatives 20 and 42.
+    Error at most 8 ulp (float32) and 14 ulp (float64), besides 3 epsilon near zeros; of the derivatives 20 and 42.
 
     **Arguments:** `v`, `x`: shapes that broadcast. **Returns:** the broadcast shape; `inf` at 0, NaN for x < 0.
     """
@@ -147,10 +116,10 @@ def iv_ratio(v: Numeric, x: Numeric) -> Values:
     """I_v(x) / I_(v-1)(x) for v >= 0 and x >= 0: TFP's `bessel_iv_ratio`.
 
     The mean length of a von Mises-Fisher vector in 2 v dimensions of concentration x. A continued fraction from a bound
-    of D. Amos's type where √(v² + x²) is less than 40 (in single precision 12), else x / (x d/dx log I_v + v) by the
+    of D. Amos's type where √(v² + x²) is less than 24 (in single precision 9), else x / (x d/dx log I_v + v) by the
     uniform expansion. Derivatives follow each; in x that of the expansion is put so that nothing cancels.
 
-    Error at most 3 ulp in both widths; of the derivatives 45 (float32) and 430 (float64) for v > 1/2, and besides a few
+    Error at most 3 ulp in both widths; of the derivatives 37 (float32) and 130 (float64) for v > 1/2, and besides a few
     epsilon below, where that in x may vanish.
 
     **Arguments:** `v`, `x`: shapes that broadcast. **Returns:** the broadcast shape, 0 at x = 0 and 1 at `inf`; NaN

@@ -22,11 +22,17 @@ from distrax_like.special._compensated import (
 )
 
 _Polynomials = tuple[tuple[float, ...], ...]
+MORE = 10
 
 
 def is_large(v: Values, x: Values) -> Bool[Array, "..."]:
     """Where the expansions below are used: 12 terms (in single precision 7) in 1 / √(v² + x²) are enough there."""
     return modulus(v, x) >= (40 if is_double(x) else 12)
+
+
+def is_rather_large(v: Values, x: Values) -> Bool[Array, "..."]:
+    """Where they are with `MORE` terms: for derivatives, of which the other formulas lose digits as x grows."""
+    return modulus(v, x) >= (24 if is_double(x) else 9)
 
 
 @jax.custom_jvp
@@ -64,33 +70,36 @@ def coefficients(terms: int) -> tuple[_Polynomials, _Polynomials]:
     return tuple(d), tuple(g)
 
 
-def _sum(polynomials: _Polynomials, q: Values, tau: Values) -> Values:
+def _sums(polynomials: _Polynomials, p: Values, tau: Values) -> tuple[Values, Values]:
+    """The sums of the polynomials in tau over powers of p, and over those of -p."""
     # A loop over the rows, of which all but the last end in zeros: unrolled it takes much longer to compile.
     n = len(polynomials)
-    table = jnp.asarray([(*row, *(0.0,) * (n + 1 - len(row))) for row in reversed(polynomials)], q.dtype)
+    table = jnp.asarray([(*row, *(0.0,) * (n + 1 - len(row))) for row in reversed(polynomials)], p.dtype)
+    q = 1 / p
 
-    def add(k: Any, total: Values) -> Values:
+    def add(k: Any, total: tuple[Values, Values]) -> tuple[Values, Values]:
         row = table[k]
         inner = row[n] * tau
         for j in reversed(range(1, n)):
             inner = (inner + row[j]) * tau
-        return (total + (inner + row[0])) * q
+        inner = inner + row[0]
+        return (total[0] + inner) * q, (total[1] + inner) * -q
 
-    return jax.lax.fori_loop(0, n, add, jnp.zeros_like(q))
+    return jax.lax.fori_loop(0, n, add, (jnp.zeros_like(q), jnp.zeros_like(q)))
 
 
-def expansion(v: Values, x: Values, sign: int, more: int = 0) -> Values:
-    """S, with ive = exp(S - exponent) / √(2 π p) for `sign` 1 and kve = exp(S + exponent) √(π / 2 p) for -1."""
+def expansions(v: Values, x: Values, more: int = 0) -> tuple[Values, Values]:
+    """S and T, with ive = exp(S - exponent) / √(2 π p) and kve = exp(T + exponent) √(π / 2 p)."""
     p = modulus(v, x)
     d, _ = coefficients((12 if is_double(x) else 7) + more)
-    return _sum(d, sign / p, (v / p) ** 2)
+    return _sums(d, p, (v / p) ** 2)
 
 
-def slope_sum(v: Values, x: Values, sign: int) -> Values:
-    """H with x d/dx (`expansion` - log(p) / 2) = (x / p)² H."""
+def slope_sum(v: Values, x: Values, sign: int, more: int = 0) -> Values:
+    """H with x d/dx (S - log(p) / 2) = (x / p)² H for `sign` 1, and the same of T for -1."""
     p = modulus(v, x)
-    _, g = coefficients(12 if is_double(x) else 7)
-    return _sum(g, sign / p, (v / p) ** 2) - 0.5
+    _, g = coefficients((12 if is_double(x) else 7) + more)
+    return _sums(g, p, (v / p) ** 2)[0 if sign > 0 else 1] - 0.5
 
 
 def saddle(v: Values, x: Values) -> Values:
@@ -106,23 +115,30 @@ def multiple(v: Values, pair: Pair) -> Pair:
     return two_sum(*product((v, jnp.zeros_like(v)), two_sum(*pair)))
 
 
-def exponent(v: Values, x: Values) -> Pair:
-    """v asinh(v / x) - v² / (p + x), the log of the leading factor of kve, for positive x, as a pair."""
+def exponent(v: Values, x: Values, small: Bool[Array, "..."]) -> Pair:
+    """v asinh(v / x) - v² / (p + x), the log of the leading factor of kve, for positive x, as a pair.
+
+    Where `small`, it is v log(2 / x).
+    """
     # Everything but the logarithm's denominator is scaled by a power of two, so that squares do not overflow.
-    _, e = jnp.frexp(jnp.maximum(v, x))
-    x_s, v_s = jnp.ldexp(x, -e), jnp.ldexp(v, -e)
+    limit = jnp.finfo(x.dtype).maxexp
+    down = limit * 9 // 16
+    far = jnp.maximum(v, x) > 2.0 ** (limit * 5 // 16)
+    scale = jnp.where(far, 2.0**-down, 1).astype(x.dtype)
+    x_s, v_s = x * scale, v * scale
     p = modulus(v_s, x_s)
     (a, a_lo), (b, b_lo), (c, c_lo) = (two_product(z, z) for z in (x_s, v_s, p))
     total, total_lo = two_sum(a, b)
     p_lo = ((total - c) + (total_lo + (a_lo + b_lo - c_lo))) / (2 * p)
 
     top, top_lo = two_sum(p, v_s)
-    k, near, far = log_ratio_parts(top, x)
-    log, log_lo = log_ratio_pair((k + e.astype(x.dtype), near, far))
+    k, near, rest = log_ratio_parts(jnp.where(small, 2, top), x)
+    log, log_lo = log_ratio_pair((jnp.where(far, k + down, k), near, rest))
 
     bottom, bottom_lo = two_sum(p, x_s)
     w = v_s / bottom
     back, back_lo = two_product(w, bottom)
     w_lo = ((v_s - back) - back_lo - w * (bottom_lo + p_lo)) / bottom
-    hi, lo = two_sum(log, -w)
-    return multiple(v, (hi, lo + (log_lo + (top_lo + p_lo) / top - w_lo)))
+    hi, lo = two_sum(log, jnp.where(small, 0, -w))
+    lo = lo + (log_lo + jnp.where(small, 0, (top_lo + p_lo) / top - w_lo))
+    return multiple(v, (hi, lo))

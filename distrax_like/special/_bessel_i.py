@@ -1,90 +1,39 @@
-"""The modified Bessel function of the first kind, its ratio, logarithm and derivatives, for v >= 0 and x > 0."""
+"""The modified Bessel function of the first kind, its ratio, logarithm and derivatives, for x > 0."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jax.scipy.special as jsp
+import numpy as np
 from jaxtyping import Array, Bool
 
 from distrax_like.special._bessel_asymptotic import (
-    expansion,
+    MORE,
+    expansions,
     exponent,
-    is_large,
+    is_rather_large,
     modulus,
-    multiple,
     saddle,
     slope_sum,
 )
-from distrax_like.special._bessel_k import by_logarithm, gamma_halves, integral
+from distrax_like.special._bessel_k import exponentials, integral, log_k_in_x, regions, temme, weighted
 from distrax_like.special._compensated import (
     Pair,
     Values,
     differentiable,
     is_double,
     log1p,
-    log_ratio_pair,
-    log_ratio_parts,
     set_slopes,
     two_sum,
 )
-from distrax_like.special._stirling import _stirlerr, reciprocal_gamma1p
+from distrax_like.special._stirling import reciprocal_gamma1p
 
 
 def _only(
     where: Bool[Array, "..."], v: Values, x: Values, v_else: int | float, x_else: int | float
 ) -> tuple[Values, Values]:
     return jnp.where(where, v, v_else), jnp.where(where, x, x_else)
-
-
-def _until_small(step: Any, *begin: Values) -> tuple[Values, ...]:
-    """Runs (term, total, …) = step(k, term, total, …) for k = 1, 2, … until the terms are small beside the totals."""
-    small = jnp.finfo(begin[0].dtype).eps / 16
-
-    def more(carry: Any) -> Any:
-        k, (term, total, *_) = carry
-        return jnp.any(jnp.abs(term) > small * total) & (k < 120)
-
-    one = jnp.ones((), begin[0].dtype)
-    return jax.lax.while_loop(more, lambda carry: (carry[0] + 1, step(carry[0], *carry[1])), (one, begin))[1]
-
-
-def _series(v: Values, x: Values) -> Values:
-    """Σ (x² / 4)^n Γ(v + 1) / (n! Γ(v + n + 1)) over n >= 1."""
-    y = x * x / 4
-
-    def step(n: Values, bound: Values, total: Values, term: Values) -> tuple[Values, ...]:
-        term = term * (y / (n * (n + v)))
-        return jax.lax.stop_gradient(term * n), total + term, term
-
-    # Terms grow at first where x is large: the bound falls only when they do. It never begins with 0 for the total.
-    one = jnp.ones_like(x)
-    return _until_small(step, jnp.where(y > 0, one, 0), 0 * one, one)[1]
-
-
-def i_parts(v: Values, x: Values) -> tuple[Pair, Values, Values]:
-    """ive as the exponential of a pair times a factor times one plus a third number."""
-    large = is_large(v, x)
-    w, z = _only(large, v, x, 2, 50)
-    hi, lo = exponent(w, z)
-    factor = jnp.exp(expansion(w, z, 1)) / jnp.sqrt(2 * math.pi * modulus(w, z))
-
-    w, z = jnp.where(large, 1, v), jnp.where(large, 1, x)
-    tiny = w < 1
-    big = jnp.where(tiny, 1, w)
-    near, near_lo = multiple(w, log_ratio_pair(log_ratio_parts(z, 2 * big)))
-    shift, shift_lo = two_sum(jnp.where(tiny, 0, w), -z)
-    near, more_lo = two_sum(near, shift)
-    scale = jnp.where(
-        tiny,
-        1,
-        jnp.exp(-_stirlerr(big)) / jnp.sqrt(2 * math.pi * big),
-    )
-    series = _series(w, z)
-    series = series + jnp.where(tiny, reciprocal_gamma1p(jnp.where(tiny, w, 0.5)) * (1 + series), 0)
-    pair = two_sum(jnp.where(large, -hi, near), jnp.where(large, -lo, near_lo + shift_lo + more_lo))
-    return pair, jnp.where(large, factor, scale), jnp.where(large, 0, series)
 
 
 def _ratio_by_fraction(v: Values, x: Values) -> Values:
@@ -96,11 +45,11 @@ def _ratio_by_fraction(v: Values, x: Values) -> Values:
 
 def _ratio_correction(v: Values, x: Values) -> Values:
     """x d/dx log I - p for large arguments."""
-    return (x / modulus(v, x)) ** 2 * slope_sum(v, x, 1)
+    return (x / modulus(v, x)) ** 2 * slope_sum(v, x, 1, MORE)
 
 
 def _ratio_parts(v: Values, x: Values) -> tuple[Bool[Array, "..."], tuple[Values, Values], tuple[Values, Values]]:
-    large = is_large(v, x)
+    large = is_rather_large(v, x)
     return large, _only(large, v, x, 2, 50), (jnp.where(large, 2, v), jnp.where(large, 4, x))
 
 
@@ -141,94 +90,183 @@ def ratio(v: Values, x: Values) -> Values:
 set_slopes(ratio, ratio_in_v, ratio_in_x)
 
 
+class _Both(NamedTuple):
+    """ive = first exp(-e) and kve = second exp(e), for the pair e."""
+
+    exponent: Pair
+    first: Values
+    second: Values
+
+
+def _both(v: Values, x: Values) -> _Both:
+    # By I (x K_v+1 + r x K) = 1, in which r is the ratio I_v+1 / I and no term is negative.
+    at = regions(v, x)
+    r = x * _ratio_by_fraction(*_only(at.is_temme | at.is_integral, v + 1, x, 3, 4))
+    low, high, growth = temme(*at.temme)
+    scale = jnp.exp(at.temme[1]) / growth
+    w, z = at.integral
+    p, j = modulus(w, z), integral(w, z, at.is_integral)
+    product = j.total * ((p * (1 + (z / p) ** 2 * j.bend) + w) + r)
+    up, down = expansions(*at.large)
+    root = jnp.sqrt(math.pi / 2 / modulus(*at.large))
+    first = at.choose(1 / (scale * (2 * high + r * low)), 1 / product, root * jnp.exp(up) / math.pi)
+    second = at.choose(low * scale, j.total, root * jnp.exp(down))
+    return _Both(exponent(v, x, at.is_temme), first, second)
+
+
 @differentiable
-def log_i_in_x(v: Values, x: Values) -> Values:
-    """The derivative of `log_i` in x."""
+def _in_x(v: Values, x: Values) -> Values:
+    """The derivatives in x of log ive and log kve, one after the other."""
     large, (w, z), near = _ratio_parts(v, x)
     p = modulus(w, z)
-    far = w / z * (w / (p + z)) + (z / p) * slope_sum(w, z, 1) / p
-    return jnp.where(large, far, _ratio_by_fraction(near[0] + 1, near[1]) + near[0] / near[1] - 1)
+    far = w / z * (w / (p + z)) + (z / p) * slope_sum(w, z, 1, MORE) / p
+    first = _ratio_by_fraction(near[0] + 1, near[1]) + near[0] / near[1] - 1
+    # Finite where it is multiplied by 0, which for v >= 0 happens to it.
+    second = jnp.maximum(log_k_in_x(v, x), float(jnp.finfo(x.dtype).min))
+    return jnp.stack([jnp.where(large, far, first), second])
 
 
-def _in_v_by_series(v: Values, x: Values) -> Values:
-    """The derivative in v of log I, for x < 1."""
-    total, slope = jax.jvp(lambda v: _series(v, x), (v,), (jnp.ones_like(v),))
-    return jnp.log(x / 2) - jsp.digamma(v + 1) + slope / (1 + total)
+def _nodes(double: bool) -> np.ndarray:
+    """Of the integrals of `_in_v_by_angles`: 1 - cos θ, θ and its weight, cosh t - 1, t and its weight."""
+    n = 40 if double else 20
+    u, weight = np.polynomial.legendre.leggauss(n)
+    u, weight = (u + 1) / 2, weight / 2
+    theta, t = math.pi * u, 4.8 * u
+    return np.stack([2 * np.sin(theta / 2) ** 2, theta, theta * weight, 2 * np.sinh(t / 2) ** 2, t, 4.8 * weight], 1)
 
 
-def _in_v_by_product(v: Values, x: Values, here: Bool[Array, "..."]) -> tuple[Values, ...]:
-    """The same for x >= 1, from I K (x I' / I - x K' / K) = 1; it loses digits as v falls to 0. K, and log K's."""
+def _in_v_by_angles(v: Values, x: Values) -> Values:
+    """The derivative of ive in v for v < 1 and 3 / 4 <= x <= 24, by quadrature.
 
-    def parts(v: Values) -> tuple[Values, ...]:
-        p, j = modulus(v, x), integral(v, x, here)
-        return p * (1 + (x / p) ** 2 * j.bend), x * _ratio_by_fraction(v + 1, x), j.lag, j.total
+    I_v = (∫ exp(x cos θ) cos v θ dθ - sin(π v) ∫ exp(-x cosh t - v t) dt) / π; its derivative has terms of one sign,
+    so that it is right to the last bits as v and the first integral fall to 0.
+    """
+    table = jnp.asarray(_nodes(is_double(x)), x.dtype)
+    sine, cosine = v * jnp.sinc(v), jnp.cos(math.pi * v)
 
-    (kappa, rest, lag, total), (kappa_slope, rest_slope, _, _) = jax.jvp(parts, (v,), (jnp.ones_like(v),))
-    log_k_slope = saddle(v, x) - lag
-    product = -log_k_slope - (kappa_slope + (1 + rest_slope)) / (kappa + (v + rest))
-    return product, total * jnp.exp(v * saddle(v, x) - v * (v / (modulus(v, x) + x)) - x), log_k_slope
+    def add(k: Any, total: tuple[Values, Values]) -> tuple[Values, Values]:
+        c, theta, weight, d, t, weight_t = table[k]
+        first = weight * jnp.exp(-x * c) * jnp.sin(v * theta)
+        return total[0] + first, total[1] + weight_t * jnp.exp(-x * d - v * t) * (cosine - sine * t)
 
-
-def _in_v_by_parity(v: Values, x: Values, k: Values, log_k_slope: Values) -> Values:
-    """The same for v < 1 / 4, from I = E - sin(π v) / π K, in which E is even in v."""
-    y = x * x / 4
-
-    # E = Σ t cosh δ with I_±v = Σ t e^±δ, where t is even in v and δ is odd.
-    def even(v: Values) -> Values:
-        m = v * v
-        a, b = gamma_halves(m)
-        first = jnp.sqrt(a * a - m * b * b)
-        shift = v * jnp.log(x / 2) - jnp.arctanh(v * b / a)
-
-        def step(n: Values, bound: Values, total: Values, t: Values, shift: Values) -> tuple[Values, ...]:
-            t, shift = t * (y / (n * jnp.sqrt(n * n - m))), shift - jnp.arctanh(v / n)
-            return jax.lax.stop_gradient(t * n), total + t * jnp.cosh(shift), t, shift
-
-        return _until_small(step, jnp.ones_like(v), first * jnp.cosh(shift), first, shift)[1]
-
-    value, slope = jax.jvp(even, (v,), (jnp.ones_like(v),))
-    sine = v * jnp.sinc(v)
-    return (slope - k * (jnp.cos(math.pi * v) + sine * log_k_slope)) / (value - sine * k)
+    first, second = jax.lax.fori_loop(0, len(table), add, (jnp.zeros_like(x), jnp.zeros_like(x)))
+    return -first - jnp.exp(-2 * x) * second
 
 
 @differentiable
-def log_i_in_v(v: Values, x: Values) -> Values:
-    """The derivative of `log_i` in v."""
-    # The sum over powers loses digits as x grows, the expansion is good enough for a derivative earlier.
-    large = is_large(v, x) | ((v < 0.25) & (x > (20 if is_double(x) else 10)))
-    series = ~large & (x < 1)
-    parity = ~large & ~series & (v < 0.25)
-    middle = ~(large | series | parity)
+def _in_v(v: Values, x: Values) -> Values:
+    """The derivatives in v of log ive and log kve, one after the other."""
+    at = regions(v, x)
+    large = is_rather_large(v, x)
+    angles = ~large & (v < 1) & (x >= 0.75)
+    near = at.is_temme | at.is_integral
+
+    def parts(v: Values) -> tuple[Values, ...]:
+        r = x_n * _ratio_by_fraction(v + 1, x_n)
+        low, high, _ = temme(jnp.where(at.is_temme, v, 0), at.temme[1])
+        w, z = jnp.where(at.is_integral, v, 2), at.integral[1]
+        p, j = modulus(w, z), integral(w, z, at.is_integral)
+        bottom = jnp.where(at.is_temme, 2 * high + r * low, p * (1 + (z / p) ** 2 * j.bend) + (w + r))
+        return bottom, low, j.lag, j.total
+
+    v_n, x_n = _only(near, v, x, 2, 4)
+    (bottom, low, lag, total), (bottom_slope, low_slope, _, _) = jax.jvp(parts, (v_n,), (jnp.ones_like(v),))
+    w, z = at.integral
+    angle = saddle(w, z)
+    second = jnp.where(at.is_temme, low_slope / low, angle - lag)
+    first = -bottom_slope / bottom - jnp.where(at.is_temme, 0, second)
+    by_angles = _in_v_by_angles(*_only(angles, v, x, 0.5, 1)) * (bottom * total)
+    # Divided by ive, which is exp(-e) / (bottom * total).
+    first = jnp.where(angles, by_angles * jnp.exp(w * (angle - w / (modulus(w, z) + z))), first)
 
     w, z = _only(large, v, x, 2, 50)
     p = modulus(w, z)
-    slope = jax.jvp(lambda w: expansion(w, z, 1, 6), (w,), (jnp.ones_like(w),))[1]
+    (up, down), (up_slope, down_slope) = jax.jvp(lambda w: expansions(w, z, MORE), (w,), (jnp.ones_like(w),))
+    angle, common = saddle(w, z), w / p / (2 * p)
     # The expansion is even in v, of the rest of I there is nothing left but the derivative for the smallest v.
-    log_odd = expansion(w, z, -1) - expansion(w, z, 1) - 2 * (z - w * saddle(w, z))
-    odd = jnp.where(w < 0.5, math.pi * jnp.exp(log_odd), 0)
-    far = slope - saddle(w, z) - w / p / (2 * p) - odd
-
-    w, z = _only(middle | parity, v, x, 2, 4)
-    product, k, log_k_slope = _in_v_by_product(w, z, middle | parity)
-    near = jnp.where(parity, _in_v_by_parity(*_only(parity, v, x, 0.1, 1), k, log_k_slope), product)
-    near = jnp.where(series, _in_v_by_series(*_only(series, v, x, 1, 0.5)), near)
-    return jnp.where(large, far, near)
+    # Only exp(-2 x) is so small that its exponent has to be exact; the `where` keeps the two exponentials apart.
+    odd = jnp.where(w < 0.5, math.pi * jnp.exp(down - up + 2 * w * angle), 0) * jnp.exp(-2 * z)
+    first = jnp.where(large, up_slope - angle - common - odd, first)
+    return jnp.stack([first, jnp.where(near, second, angle + down_slope - common)])
 
 
 @jax.custom_jvp
 @jax.jit
+def logs(v: Values, x: Values) -> Values:
+    """log ive and log kve for v >= 0, one after the other."""
+    both = _both(v, x)
+    (hi, lo), log_first, log_second = both.exponent, jnp.log(both.first), jnp.log(both.second)
+    # Where it is near 0, it is a sum of small numbers.
+    tiny = (v < 1) & (x < 0.75)
+    w, z = _only(tiny, v, x, 0.5, 0.5)
+    y, terms = z * z / 4, 9 if is_double(x) else 5
+
+    def add(k: Any, total: Values) -> Values:
+        n = (terms - k).astype(x.dtype)
+        return (1 + total) * (y / (n * (n + w)))
+
+    series = jax.lax.fori_loop(0, terms, add, jnp.zeros_like(x))
+    # The exponent there is v log(2 / x).
+    near, near_lo = two_sum(-jnp.where(tiny, hi, 0), -z)
+    near = near + ((near_lo - jnp.where(tiny, lo, 0)) + log1p(reciprocal_gamma1p(w) * (1 + series) + series))
+    return jnp.stack([jnp.where(tiny, near, (log_first - lo) - hi), hi + (lo + log_second)])
+
+
+set_slopes(logs, _in_v, _in_x)
+
+
+def sine(v: Values) -> Values:
+    """2 sin(π v) / π, with its digits near whole numbers."""
+    n = jax.lax.stop_gradient(jnp.round(v))
+    f = v - n
+    return jnp.where(n % 2 == 0, 2, -2) * f * jnp.sinc(f)
+
+
+def _signed_total(v: Values, x: Values, both: _Both, weights: tuple[Values, ...]) -> Values:
+    """By I_-v = I_v + 2 / π sin(π v) K_v; the third weight is that of the cosine, for the derivatives in v."""
+
+    def one(v: Values, x: Values, both: _Both, weights: tuple[Values, ...]) -> Values:
+        return weighted((-both.exponent[0], -both.exponent[1]), both.first * weights[0])
+
+    def two(v: Values, x: Values, both: _Both, weights: tuple[Values, ...]) -> Values:
+        _, b, c = weights
+        hi, lo = two_sum(both.exponent[0], -2 * x)
+        factor = jnp.where(v < 0, -(sine(v) * b + sine(v + 0.5) * c), 0) * both.second
+        return one(v, x, both, weights) + weighted((hi, lo + both.exponent[1]), factor)
+
+    # It also keeps the compiler from merging all that comes before into one kernel, which takes it many times longer.
+    return jax.lax.cond(jnp.any(v < 0), two, one, v, x, both, weights)
+
+
+def _signed_in_v(v: Values, x: Values, *weights: Values) -> tuple[Values, ...]:
+    a, b, c = weights
+    minus = v < 0
+    first, second = jnp.where(minus, -1, 1) * _in_v(jnp.where(minus, -v, v), x)
+    return a * first, b * second - math.pi * c, c * second + math.pi * b
+
+
+def _signed_in_x(v: Values, x: Values, *weights: Values) -> tuple[Values, ...]:
+    a, b, c = weights
+    first, second = _in_x(jnp.where(v < 0, -v, v), x)
+    return a * first, b * (second - 2), c * (second - 2)
+
+
+_signed_i = exponentials(lambda v, x: _both(jnp.where(v < 0, -v, v), x), _signed_total, (_signed_in_v, _signed_in_x))
+
+
+def i(v: Values, x: Values) -> Values:
+    """ive, for any order."""
+    zero = jnp.zeros_like(v)
+    return _signed_i(v, x, zero + 1, zero + 1, zero)
+
+
 def log_i(v: Values, x: Values) -> Values:
-    """log of ive."""
-    (hi, lo), factor, rest = i_parts(v, x)
-    return hi + (lo + jnp.log(factor) + log1p(rest))
-
-
-set_slopes(log_i, log_i_in_v, log_i_in_x)
-
-
-def _weight_parts(v: Values, x: Values) -> tuple[Pair, Values]:
-    pair, factor, rest = i_parts(v, x)
-    return pair, factor * (1 + rest)
-
-
-i = by_logarithm(_weight_parts, log_i_in_v, log_i_in_x)  # ive
+    """log of ive, for any order."""
+    minus = v < 0
+    own, other = logs(jnp.where(minus, -v, v), x)
+    factor, log = jnp.where(minus, -sine(v), 0), jnp.where(minus, other - 2 * x - own, 0)
+    size = jnp.log(jnp.abs(jnp.where(factor == 0, 1, factor)))
+    far = (factor != 0) & (log + size > 0)
+    near = log1p(factor * jnp.exp(jnp.where(far, 0, log)))
+    total = jnp.where(far, log + size, 0)
+    return own + jnp.where(far, total + log1p(jnp.sign(factor) * jnp.exp(-total)), near)

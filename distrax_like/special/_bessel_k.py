@@ -1,6 +1,5 @@
 """The modified Bessel function of the second kind, its logarithm and their derivatives, for orders v >= 0 and x > 0."""
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,39 +7,48 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Bool
 
 from distrax_like.special._bessel_asymptotic import (
-    expansion,
+    expansions,
     exponent,
     is_large,
     modulus,
-    multiple,
     saddle,
     slope_sum,
 )
 from distrax_like.special._compensated import (
     Pair,
     Values,
-    add_tangents,
     chebyshev,
     differentiable,
     is_double,
-    log_ratio_pair,
-    log_ratio_parts,
     set_slopes,
-    two_sum,
 )
 
 # Chebyshev coefficients in 8 m - 1 of A and B in 1 / Γ(1 ± μ) = A(m) ∓ μ B(m), for m = μ² <= 1 / 4, interpolated at
 # 60 digits.
 _EVEN = (
-    0.9218702936504527, -0.07685284084478668, 0.0012719271366545622, -4.9717367041957395e-06, -3.3126119768180853e-08,
-    2.42309579004827e-10, -1.702377664251273e-13, -1.4943667065169001e-15, 2.3826220476859634e-18,
+    0.9218702936504527,
+    -0.07685284084478668,
+    0.0012719271366545622,
+    -4.9717367041957395e-06,
+    -3.3126119768180853e-08,
+    2.42309579004827e-10,
+    -1.702377664251273e-13,
+    -1.4943667065169001e-15,
+    2.3826220476859634e-18,
 )
 _ODD = (
-    -0.571011340185584, 0.006516511267073688, 0.0003087090173085368, -3.470626964904318e-06, 6.943766448667449e-09,
-    3.67795398857441e-11, -1.3563951023664248e-13, -3.680298480635798e-17,
+    -0.571011340185584,
+    0.006516511267073688,
+    0.0003087090173085368,
+    -3.470626964904318e-06,
+    6.943766448667449e-09,
+    3.67795398857441e-11,
+    -1.3563951023664248e-13,
+    -3.680298480635798e-17,
 )
 _STEPS = 7  # of the recurrence in the order
 
@@ -56,25 +64,16 @@ class _Start(NamedTuple):
     product: Values  # Γ(1 + μ) Γ(1 - μ)
 
 
-def log_two_over(x: Values) -> Pair:
-    """log(2 / x) as a pair."""
-    return log_ratio_pair(log_ratio_parts(jnp.full_like(x, 2), x))
-
-
-def gamma_halves(m: Values) -> Pair:
+def _gamma_halves(m: Values) -> Pair:
     """A and B in 1 / Γ(1 ± μ) = A ∓ μ B, for m = μ² <= 1 / 4."""
     return chebyshev(_EVEN, 8 * m - 1), chebyshev(_ODD, 8 * m - 1)
 
 
-def _start(mu: Values, x: Values, precise: bool) -> _Start:
+def _start(mu: Values, x: Values) -> _Start:
     """The start of the series; all but the first two and `gamma` are even in μ, derivatives included."""
     log = math.log(2) - jnp.log(x)
     sigma = mu * log
     growth, decay = jnp.exp(sigma), jnp.exp(-sigma)
-    if precise:
-        hi, lo = multiple(mu, log_two_over(x))
-        rest = (hi - sigma) + lo
-        growth, decay = growth * (1 + rest), decay * (1 - rest)
     small = jnp.abs(sigma) < 1
     y = jnp.where(small, sigma, 0) ** 2
     cosh, sinhc = jnp.zeros_like(y), jnp.zeros_like(y)
@@ -83,17 +82,21 @@ def _start(mu: Values, x: Values, precise: bool) -> _Start:
     cosh = jnp.where(small, cosh, (growth + decay) / 2)
     sinhc = jnp.where(small, sinhc, (growth - decay) / jnp.where(small, 1, 2 * sigma))
     m = mu * mu
-    a, b = gamma_halves(m)
+    a, b = _gamma_halves(m)
     both = 1 / (a * a - m * b * b)
     long = log * sinhc
     return _Start(growth, decay, a * cosh + m * b * long, a * long + b * cosh, both * (a + mu * b), both)
 
 
-def _temme(v: Values, x: Values, precise: bool) -> tuple[Values, Values, Values]:
-    """n and K_v(x) (x / 2)^n, K_v+1(x) (x / 2)^(n + 1), where n is next to v <= 7.5; for x <= 3 / 4."""
+def temme(v: Values, x: Values) -> tuple[Values, Values, Values]:
+    """K_v(x) (x / 2)^n and K_v+1(x) (x / 2)^(n + 1), where n is next to v <= 7.5, for x <= 3 / 4; and (2 / x)^(v - n).
+
+    Divided by the third, the first two have the digits which it has lost where x is tiny: for v > n it is a factor of
+    what counts in both of them, and for v < n, where n > 0, of what the recurrence in the order keeps.
+    """
     n = jax.lax.stop_gradient(jnp.round(v))
     mu = v - n
-    first = _start(mu, x, precise)
+    first = _start(mu, x)
     y = x * x / 4
     p, f, s = first.gamma * first.growth / 2, first.odd * first.product, first.even * first.product
 
@@ -111,8 +114,7 @@ def _temme(v: Values, x: Values, precise: bool) -> tuple[Values, Values, Values]
         low, high = carry
         return jnp.where(n > j, high, low), jnp.where(n > j, (mu + (j + 1)) * high + y * low, high)
 
-    low, high = jax.lax.fori_loop(0, _STEPS, raised, (low, high))
-    return n, low, high
+    return *jax.lax.fori_loop(0, _STEPS, raised, (low, high)), first.growth
 
 
 def _node_table(double: bool) -> tuple[float, np.ndarray]:
@@ -156,18 +158,20 @@ def integral(v: Values, x: Values, here: Bool[Array, "..."]) -> Integral:
     return Integral(total * (step / 2), bend / total, lag / total)
 
 
-class _Parts(NamedTuple):
+class Regions(NamedTuple):
     """v and x where each formula is used, a harmless pair elsewhere."""
 
     is_temme: Bool[Array, "..."]
     is_integral: Bool[Array, "..."]
     temme: tuple[Values, Values]
-    rest: tuple[Values, Values]
     integral: tuple[Values, Values]
     large: tuple[Values, Values]
 
+    def choose(self, temme: Values, integral: Values, large: Values) -> Values:
+        return jnp.where(self.is_temme, temme, jnp.where(self.is_integral, integral, large))
 
-def _parts(v: Values, x: Values) -> _Parts:
+
+def regions(v: Values, x: Values) -> Regions:
     large = is_large(v, x)
     temme = ~large & (x < 0.75) & (v < _STEPS + 0.5)
     between = ~(large | temme)
@@ -175,59 +179,49 @@ def _parts(v: Values, x: Values) -> _Parts:
     def only(where: Any, v_else: int | float, x_else: int | float) -> tuple[Values, Values]:
         return jnp.where(where, v, v_else), jnp.where(where, x, x_else)
 
-    return _Parts(
-        temme, between, only(temme, 0, 0.5), only(~temme, 2, 50), only(between, 2, 4), only(large, 2, 50)
-    )
+    return Regions(temme, between, only(temme, 0, 0.5), only(between, 2, 4), only(large, 2, 50))
 
 
 def k_parts(v: Values, x: Values) -> tuple[Pair, Values]:
     """kve as the exponential of a pair times a factor."""
-    at = _parts(v, x)
-    n, low, _ = _temme(*at.temme, True)
-    temme = multiple(n, log_two_over(at.temme[1]))
-    hi, lo = (jnp.where(at.is_temme, a, b) for a, b in zip(temme, exponent(*at.rest)))
-    large = jnp.sqrt(math.pi / 2 / modulus(*at.large)) * jnp.exp(expansion(*at.large, -1))
+    at = regions(v, x)
+    low, _, growth = temme(*at.temme)
+    large = jnp.sqrt(math.pi / 2 / modulus(*at.large)) * jnp.exp(expansions(*at.large)[1])
     middle = integral(*at.integral, at.is_integral).total
-    factor = jnp.where(at.is_temme, low * jnp.exp(at.temme[1]), jnp.where(at.is_integral, middle, large))
-    return (hi, lo), factor
-
-
-def weighted(pair: Pair, factor: Values) -> Values:
-    """exp(pair) times the factor, also where the exponential alone is out of range."""
-    root = jnp.exp(pair[0] / 2)
-    return jnp.where(root == 0, 0, root * (factor * (1 + jnp.clip(pair[1], -0.5, 0.5))) * root)
+    return exponent(v, x, at.is_temme), at.choose(low / growth * jnp.exp(at.temme[1]), middle, large)
 
 
 def log_weighted(pair: Pair, factor: Values) -> Values:
-    """The logarithm of `weighted`."""
+    """The logarithm of exp(pair) times the factor."""
     return pair[0] + (pair[1] + jnp.log(factor))
 
 
 @differentiable
 def log_k_in_x(v: Values, x: Values) -> Values:
     """The derivative of `log_k` in x."""
-    at = _parts(v, x)
+    at = regions(v, x)
     v_t, x_t = at.temme
-    _, low, high = _temme(v_t, x_t, False)
-    temme = 1 - (2 * high / low - v_t) / x_t
-    w, z = at.rest
+    low, high, _ = temme(v_t, x_t)
+    near = 1 - (2 * high / low - v_t) / x_t
+    w, z = jnp.where(at.is_temme, 2, v), jnp.where(at.is_temme, 50, x)
     p = modulus(w, z)
     bend = -modulus(*at.integral) * integral(*at.integral, at.is_integral).bend
     slope = jnp.where(at.is_integral, bend, slope_sum(*at.large, -1))
-    return jnp.where(at.is_temme, temme, (z / p) * slope / p - w / z * (w / (p + z)))
+    return jnp.where(at.is_temme, near, (z / p) * slope / p - w / z * (w / (p + z)))
 
 
 @differentiable
 def log_k_in_v(v: Values, x: Values) -> Values:
     """The derivative of `log_k` in v."""
-    at = _parts(v, x)
+    at = regions(v, x)
     one = jnp.ones_like(v)
-    low, low_slope = jax.jvp(lambda v: _temme(v, at.temme[1], False)[1], (at.temme[0],), (one,))
-    large = jax.jvp(lambda v: expansion(v, at.large[1], -1), (at.large[0],), (one,))[1]
+    low, low_slope = jax.jvp(lambda v: temme(v, at.temme[1])[0], (at.temme[0],), (one,))
+    large = jax.jvp(lambda v: expansions(v, at.large[1])[1], (at.large[0],), (one,))[1]
     v_l, x_l = at.large
     p = modulus(v_l, x_l)
+    w, z = jnp.where(at.is_temme, 2, v), jnp.where(at.is_temme, 50, x)
     rest = jnp.where(at.is_integral, -integral(*at.integral, at.is_integral).lag, large - v_l / p / (2 * p))
-    return jnp.where(at.is_temme, low_slope / low, saddle(*at.rest) + rest)
+    return jnp.where(at.is_temme, low_slope / low, saddle(w, z) + rest)
 
 
 @jax.custom_jvp
@@ -240,49 +234,52 @@ def log_k(v: Values, x: Values) -> Values:
 set_slopes(log_k, log_k_in_v, log_k_in_x)
 
 
-def by_logarithm(
-    parts: Callable[..., tuple[Pair, Values]],
-    in_v: Callable[..., Values],
-    in_x: Callable[..., Values],
-    weight: Callable[..., Values] | None = None,
+def weighted(pair: Pair, factor: Values) -> Values:
+    """exp(pair) times the factor, also where the exponential alone is out of range."""
+    root = jnp.exp(pair[0] / 2)
+    scale = factor * (1 + jnp.clip(pair[1], -0.5, 0.5))
+    return jnp.where((root == 0) | (scale == 0), 0, root * scale * root)
+
+
+def exponentials(
+    parts: Callable[..., Any], total: Callable[..., Values], slopes: tuple[Callable[..., Any], ...]
 ) -> Any:
-    """The function of these parts, times a weight, with derivatives from those of its logarithm in v and x.
+    """The function `total(v, x, parts(v, x), weights)` of v, x and weights: a sum of exponentials times the weights.
 
-    They are such functions again: x^v may be out of range where v x^(v - 1) is not.
+    Its derivatives in v and x are such sums again, of weights `slopes[0](v, x, *w)` and `slopes[1](v, x, *w)`: the
+    weights are within the exponential's range, since x^v may be out of range where v x^(v - 1) is not. The parts are
+    computed once for value and derivatives of every order.
     """
+    value = jax.custom_jvp(total)
 
-    def fn(v: Values, x: Values) -> Values:
-        pair, factor = parts(v, x)
-        return weighted(pair, factor if weight is None else factor * weight(v, x))
+    def rule(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Values, Values]:
+        v, x, known, weights = primals
+        result = jnp.zeros_like(v)
+        for tangent, slope in zip(tangents[:2], slopes):
+            if not isinstance(tangent, SymbolicZero):
+                result = result + value(v, x, known, slope(v, x, *weights)) * tangent
+        moved = tangents[3]
+        if not all(isinstance(w, SymbolicZero) for w in moved):
+            moved = tuple(jnp.zeros_like(v) if isinstance(w, SymbolicZero) else w for w in moved)
+            result = result + value(v, x, known, moved)
+        return value(*primals), result
 
-    value = jax.custom_jvp(jax.jit(fn))
+    value.defjvp(rule, symbolic_zeros=True)
 
-    @functools.cache
-    def partial(i: int) -> Any:
-        log = (in_v, in_x)[i]
-        if weight is None:
-            return by_logarithm(parts, in_v, in_x, log)
-        known = weight
+    def fn(v: Values, x: Values, *weights: Values) -> Values:
+        known = jax.jit(parts)(jax.lax.stop_gradient(v), jax.lax.stop_gradient(x))
+        return value(v, x, known, weights)
 
-        def slope(v: Values, x: Values) -> Values:
-            along = (lambda z: known(z, x)) if i == 0 else (lambda z: known(v, z))
-            here, there = jax.jvp(along, ((v, x)[i],), (jnp.ones_like(v),))
-            return here * log(v, x) + there
-
-        return by_logarithm(parts, in_v, in_x, differentiable(slope))
-
-    value.defjvp(
-        lambda primals, tangents: (value(*primals), add_tangents(primals, tangents, *(partial(i) for i in range(2)))),
-        symbolic_zeros=True,
-    )
-    return value
+    return fn
 
 
-def _damped_parts(v: Values, x: Values) -> tuple[Pair, Values]:
-    (hi, lo), factor = k_parts(v, x)
-    total, rest = two_sum(hi, -2 * x)
-    return (total, rest + lo), factor
+_k = exponentials(
+    k_parts,
+    lambda v, x, known, weights: weighted(known[0], known[1] * weights[0]),
+    (lambda v, x, w: (w * log_k_in_v(v, x),), lambda v, x, w: (w * log_k_in_x(v, x),)),
+)
 
 
-k = by_logarithm(k_parts, log_k_in_v, log_k_in_x)  # kve
-k_damped = by_logarithm(_damped_parts, log_k_in_v, lambda v, x: log_k_in_x(v, x) - 2)  # exp(-2 x) kve
+def k(v: Values, x: Values) -> Values:
+    """kve."""
+    return _k(v, x, jnp.ones_like(v))

@@ -14,6 +14,7 @@ from distrax_like.special._compensated import (
     Values,
     _constant,
     _split,
+    chebyshev,
     is_double,
     log1p,
     log_ratio_pair,
@@ -21,9 +22,12 @@ from distrax_like.special._compensated import (
     two_product,
     two_sum,
 )
-from distrax_like.special._stirling import _correction_difference, _stirlerr, gammaln1p
+from distrax_like.special._joint_slopes import Joint
+from distrax_like.special._stirling import _STIRLING_LARGE, _STIRLING_SMALL, _correction_difference, gammaln1p
 
 _Where = Bool[Array, "..."]
+
+_UNROLLED = 2  # steps of a loop in one turn: what passes through memory is the time they take
 
 _TEMME_FROM = 50  # the smaller shape from which the uniform expansion is used, and
 _TEMME_WIDTH = 0.3  # how far from the mean, as |a y - b x| over the smaller shape
@@ -161,23 +165,35 @@ def pair_exponent(a: Values, b: Values, x: Pair, y: Pair, scaled: _Where) -> Pai
     down = jnp.where(scaled, 2.0**-60, 1).astype(a.dtype)
     excess = pair_excess(a, b, (x[0] * down, x[1] * down), y)
 
-    # Both powers at once, which halves what there is to compile.
-    def both(p: Values, q: Values) -> Values:
-        return jnp.stack(jnp.broadcast_arrays(p, q))
+    one, none = jnp.ones_like(down), jnp.zeros_like(down)
+    negative = -excess[0], -excess[1]
 
-    m = product((both(n[0], n[0]), both(n[1], n[1])), (both(x[0], y[0]), both(x[1], y[1])))
-    lowered = jnp.where(tiny, 0, both(down, jnp.ones_like(down)))
-    powers = _power(
-        both(a, b),
-        m,
-        (both(excess[0], -excess[0]), both(excess[1], -excess[1])),
-        (m[0] * lowered, m[1] * lowered),
-        both(jnp.where(scaled, 60, 0).astype(a.dtype), jnp.zeros_like(a)),
-    )
-    hi, lo = _add((powers[0][0], powers[1][0]), (powers[0][1], powers[1][1]))
+    # One power a turn, which halves what there is to compile; not stacked, since XLA does not vectorise what it joins.
+    def add_power(i: Array, total: Pair) -> Pair:
+        def own(p: Values, q: Values) -> Values:
+            return jnp.where(i == 0, p, q)
+
+        m = product(n, (own(x[0], y[0]), own(x[1], y[1])))
+        lowered = jnp.where(tiny, 0, own(down, one))
+        difference = own(excess[0], negative[0]), own(excess[1], negative[1])
+        shift = own(jnp.where(scaled, 60, none), none)
+        return _add(total, _power(own(a, b), m, difference, (m[0] * lowered, m[1] * lowered), shift))
+
+    hi, lo = jax.lax.fori_loop(0, 2, add_power, (none, none))
     hi, lo = two_sum(hi, lo)
     finite = jnp.isfinite(hi) & jnp.isfinite(lo)
     return jnp.where(finite, hi, -jnp.inf), jnp.where(finite, lo, 0)
+
+
+def _log_gamma_rest(z: Values) -> Values:
+    """log Γ(1 + z), less Stirling's formula where z >= 1."""
+    large, small = z >= 8, z < 1
+    tail = chebyshev(_STIRLING_LARGE, 2 * (8 / jnp.where(large, z, 8)) ** 2 - 1)
+    middle = jnp.where(large | small, 2, z)
+    bulk = chebyshev(_STIRLING_SMALL, (middle - 2) / (middle + 2) / 0.6)
+    low = gammaln1p(jnp.where(small, z, 1))
+    # Divided twice, since the derivative would else hold the square of 12 z, which overflows early.
+    return jnp.where(small, low, jnp.where(large, tail, bulk) / 12 / jnp.where(small, 1, z))
 
 
 def scale(a: Values, b: Values) -> Values:
@@ -186,11 +202,12 @@ def scale(a: Values, b: Values) -> Values:
     low, high = jnp.where(a <= b, a, b), jnp.where(a <= b, b, a)
     ratio = 1 + low / high
     both, one, n = low >= 1, high >= 1, low + high
-    # Three logarithms of a gamma function, less Stirling's formula where that holds.
-    z = jnp.stack([low, high, n])
-    whole = z >= 1
-    parts = jnp.where(whole, _stirlerr(jnp.where(whole, z, 1)), gammaln1p(jnp.where(whole, 1, z)))
-    correction = (parts[0] - parts[2]) + parts[1]
+
+    def add_rest(i: Array, total: Values) -> Values:
+        rest = _log_gamma_rest(jnp.where(i == 0, low, jnp.where(i == 1, n, high)))
+        return total + jnp.where(i == 1, -rest, rest)
+
+    correction = jax.lax.fori_loop(0, 3, add_rest, jnp.zeros_like(low))
     mean = low / ratio
     root = jnp.where(
         both,
@@ -201,6 +218,11 @@ def scale(a: Values, b: Values) -> Values:
 
 
 # The smaller tail over the exponential, in three formulas.
+
+
+def _turns(steps: Values) -> Array:
+    """How often a loop of `_UNROLLED` steps is gone through for the slowest element."""
+    return jnp.ceil(jnp.max(steps) / _UNROLLED).astype(jnp.int32) if steps.size else jnp.int32(1)
 
 
 def _fraction(p: Point) -> Values:
@@ -215,7 +237,8 @@ def _fraction(p: Point) -> Values:
     a, b, y = (jax.lax.stop_gradient(v) for v in (p.a, p.bx / p.x, p.y))
     steps = jnp.minimum(gamma / ((a + b) * y), root / jnp.arctanh(jnp.minimum(jnp.sqrt(y), 0.999)))
     steps = least + slope * jnp.minimum(jnp.minimum(a, b), _TEMME_FROM) + steps
-    count = jnp.ceil(jnp.max(steps)).astype(jnp.int32) if steps.size else jnp.int32(2)
+    turns = _turns(steps)
+    count = 1 + turns * _UNROLLED
 
     def inner(j: Values, rest: Values) -> tuple[Values, Values]:
         u = 1 / (p.a + (2 * j - 1))
@@ -223,14 +246,16 @@ def _fraction(p: Point) -> Values:
         tail = (p.x + w * u) * (j * w / (j * (1 + w * u) + rest))
         return (p.excess + 1) + (j - 1) * (1 + p.y) + tail, u
 
-    def step(i: Array, rest: Values) -> Values:
-        j = (count - i).astype(p.x.dtype)
-        total, u = inner(j, rest)
-        return (1 - j * u) * total
+    def turn(i: Array, rest: Values) -> Values:
+        for k in range(_UNROLLED):
+            j = (count - i * _UNROLLED - k).astype(p.x.dtype)
+            total, u = inner(j, rest)
+            rest = (1 - j * u) * total
+        return rest
 
     j = (count + 1).astype(p.x.dtype)
     end = (1 - j / (p.a + (2 * j - 1))) * ((p.excess + 1) + (j - 1) * (1 + p.y))
-    total, _ = inner(jnp.ones((), p.x.dtype), jax.lax.fori_loop(0, count - 1, step, end))
+    total, _ = inner(jnp.ones((), p.x.dtype), jax.lax.fori_loop(0, turns, turn, end))
     small = p.a < 1
     return total * jnp.where(small, p.a / (1 + p.a), 1 / (1 + 1 / jnp.where(small, 1, p.a)))
 
@@ -246,25 +271,35 @@ def gamma_ratio(a: Values, b: Values) -> Values:
     return (a * v + (a + b) * rest) - (v + rest / 2) - _correction_difference(a, b)
 
 
+def raise_by(steps: range, a: Values, b: Values) -> Values:
+    """The sum of log(1 + a / (b + i)) over i in `steps`, with its digits for small a."""
+    product = jnp.zeros_like(a)
+    for i in steps:
+        ratio = a / (b + i)
+        product = product + ratio * (1 + product)
+    return log1p(product)
+
+
 def taylor_parts(p: Point) -> tuple[Values, Values, Values]:
     """r, c and s with which I = (r x)^a exp(c) (1 + s), where s is a Σ (1 - b)_k x^k / (k! (a + k)).
 
-    For small x and b x. For large b, r is b; c is small with a.
+    For small x and b x. For large b, r is b; else c is short of log((a + b) / b). It is small with a.
     """
     wide = is_double(p.x)
     least, bits = (20, 38) if wide else (12, 18)
-    count = jnp.ceil(jnp.maximum(least, 2 - bits / jnp.log(jax.lax.stop_gradient(p.x))))
-    count = jnp.max(count).astype(jnp.int32) if count.size else jnp.int32(2)
+    turns = _turns(jnp.maximum(least, 2 - bits / jnp.log(jax.lax.stop_gradient(p.x))))
 
-    def step(i: Array, total: Values) -> Values:
-        j = (count - i).astype(p.x.dtype)
-        return (p.x - p.bx / j) * (1 / (p.a + j) + total)
+    def turn(i: Array, total: Values) -> Values:
+        for k in range(_UNROLLED):
+            j = ((turns - i) * _UNROLLED - k).astype(p.x.dtype)
+            total = (p.x - p.bx * (1 / j)) * (1 / (p.a + j) + total)
+        return total
 
-    total = jax.lax.fori_loop(0, count, step, jnp.zeros_like(p.x))
+    total = jax.lax.fori_loop(0, turns, turn, jnp.zeros_like(p.x))
     # b is raised by 8 where it is small.
     large = p.b >= 8
     raised = jnp.where(large, p.b, p.b + 8)
-    steps = sum(log1p(p.a / (jnp.where(large, 1, p.b) + i)) for i in range(8))
+    steps = raise_by(range(1, 8), p.a, jnp.where(large, 1, p.b))
     constant = gamma_ratio(p.a, raised) - gammaln1p(p.a) - jnp.where(large, 0, steps)
     return raised, constant, p.a * total
 
@@ -272,7 +307,9 @@ def taylor_parts(p: Point) -> tuple[Values, Values, Values]:
 def _taylor(p: Point) -> Values:
     """The upper tail for small x, b x and a."""
     raised, constant, rest = taylor_parts(p)
-    u = p.a * jnp.log(jnp.where(p.b >= 8, p.bx, p.x * raised)) + constant
+    large = p.b >= 8
+    first = log1p(jnp.where(large, 0, p.a / jnp.where(large, 1, p.b)))
+    u = p.a * jnp.log(jnp.where(large, p.bx, p.x * raised)) + (constant - first)
     return -jnp.expm1(u) - jnp.exp(u) * rest
 
 
@@ -294,25 +331,36 @@ def _temme_polynomials(dtype: Any) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(c) for c in p) for p in d)
 
 
-def _polynomial(coefficients: Any, x: Values) -> Any:
-    total = 0
-    for c in reversed(coefficients):
-        total = total * x + c
-    return total
+def _sum_rows(eta: Values, kappa: Values, add: Any, start: Any) -> Any:
+    """Goes through the d_n(κ) from the last to d_1 with `add(n, d_n, total)`."""
+    rows = _temme_polynomials(eta.dtype)
+    table = jnp.asarray([row + (0.0,) * (len(rows) - len(row)) for row in rows], eta.dtype)
+
+    def turn(i: Array, total: Any) -> Any:
+        n = len(rows) - 1 - i
+        d = jnp.zeros_like(kappa)
+        for c in reversed(table[n]):
+            d = d * kappa + c
+        return add(n.astype(eta.dtype), d, total)
+
+    return jax.lax.fori_loop(0, len(rows) - 1, turn, start)
 
 
+@Joint
 def temme_series(eta: Values, kappa: Values) -> Values:
     """η / μ."""
-    return _polynomial([_polynomial(p, kappa) for p in _temme_polynomials(eta.dtype)], eta)
+    return 1 + eta * _sum_rows(eta, kappa, lambda n, d, total: total * eta + d, jnp.zeros_like(eta))
 
 
 def temme_sum(size: Values, kappa: Values, eta: Values) -> Values:
     """S = √(2 π A) e^(A η² / 2) (upper tail - erfc(η √(A / 2)) / 2) for A = a (1 + κ): integration by parts."""
-    d = _temme_polynomials(eta.dtype)
-    total, later, last = jnp.zeros_like(eta), jnp.zeros_like(eta), jnp.zeros_like(eta)
-    for n in reversed(range(1, len(d))):
-        new = later * ((n + 1) / size) + _polynomial(d[n], kappa)
-        total, later, last = total * eta + new, last, new
+
+    def add(n: Array, d: Values, totals: Any) -> Any:
+        total, later, last = totals
+        new = later * ((n + 1) / size) + d
+        return total * eta + new, last, new
+
+    total, later, _ = _sum_rows(eta, kappa, add, (jnp.zeros_like(eta),) * 3)
     return total / (1 + later / size)
 
 

@@ -1,64 +1,87 @@
-"""The inverses in x of the regularised incomplete beta function and its complement, by Newton's method."""
+"""The inverses in x of the regularised incomplete beta function and its complement, by Halley's method."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array
 
 from distrax_like._misc import Numeric, promote
-from distrax_like.special._beta import _lbeta
 from distrax_like.special._beta_formulas import scale, taylor_parts
 from distrax_like.special._compensated import (
     Pair,
     Values,
-    differentiable,
     log1p,
     log_ratio_pair,
     log_ratio_parts,
     one_minus,
-    set_slopes,
-    two_product,
+    product,
     two_sum,
 )
 from distrax_like.special._gamma_inverse import _log_pair
 from distrax_like.special._incomplete_beta import (
-    _SLOPE_FACTORS,
     _density,
     _density_factor,
-    _exponent,
-    _factor,
+    _factor_and_slopes,
     _is_taylor,
     _log_x,
     _point,
-    _tail,
-    _tail_exponent,
+    _times_weight,
     _upper,
+    evaluation,
 )
 
 
-def _guess(a: Values, b: Values, log_t: Values) -> Values:
-    """The logit of about the x with log I_x(a, b) = log t for t <= 1 / 2: by the first term, or normal."""
-    tail = (log_t + jnp.log(a) + _lbeta(a, b)) / a
-    z = jsp.ndtri(jnp.maximum(jnp.exp(log_t), jnp.finfo(a.dtype).tiny))
-    bulk = jnp.log(a / b) + z * jnp.sqrt(1 / a + 1 / b)
-    return jnp.where(jnp.minimum(a, b) > 1, jnp.maximum(tail, bulk), tail)
+def _guess(a: Values, b: Values, log_t: Values, weight: Values) -> Values:
+    """The logit of about the x with log I_x(a, b) = log t for t <= 1 / 2: by the first term, or nearly normal."""
+
+    # -log B(a, b) is that of `weight`, which is `scale`, and two powers.
+    def power(c: Values, d: Values) -> Values:
+        whole = c >= 1
+        log = jnp.where(whole, log1p(d / jnp.maximum(c, 1)), jnp.log(c + d))
+        return c * log - jnp.where(whole, 0, c)
+
+    constant = jnp.log(weight) + jnp.where(a + b < 1, 0, power(a, b) + power(b, a))
+    t = jnp.exp(log_t)
+    tail = (log_t + jnp.log(a) - constant) / a
+
+    # For b <= 1 < a, x is near 1: the first term of the other tail, or x^a (1 - x)^(b - 1) / (a B) = t.
+    log_y = (log1p(-t) + jnp.log(b) - constant) / b
+    y = -jnp.expm1(jnp.minimum(tail, -1e-3))
+    v = jnp.maximum((b - 1) * jnp.log(y) / a - tail, 1e-3 / a)
+    end = jnp.where(log_y < jnp.log(0.5 / a), -log_y, -v - jnp.log(-jnp.expm1(-v)))
+
+    # For a, b > 1 a transform is nearly normal: the one of Algorithm AS 109.
+    z = -jsp.ndtri(jnp.maximum(t, jnp.finfo(a.dtype).tiny))
+    both = jnp.minimum(a, b) > 1
+    p, q = (1 / (2 * jnp.where(both, c, 2) - 1) for c in (a, b))
+    h, r = 2 / (p + q), (z * z - 3) / 6
+    w = z * jnp.sqrt(jnp.maximum(h + r, 0)) / h - (q - p) * (r + 5 / 6 - 2 / (3 * h))
+    return jnp.where(both, jnp.maximum(tail, jnp.log(a / b) - 2 * w), jnp.where(a > 1, end, tail))
 
 
 def _refined(a: Values, b: Values, x: Values, log_p: Pair) -> Values:
     """x, where it is small, by a last step in log x whose large part, log(p) / a, is a pair."""
-    here = (a <= 1) & (jnp.maximum(b, 1) * x < 1) & (x <= 0.5) & (x > jnp.finfo(x.dtype).tiny)
+    here = (a <= 1) & (jnp.maximum(b, 1) * x < 1) & (x < 0.6) & (x > jnp.finfo(x.dtype).tiny)
     a, b, z = jnp.where(here, a, 1), jnp.where(here, b, 1), jnp.where(here, x, 0.25)
     raised, constant, rest = taylor_parts(_point(a, b, z))
-    hi, lo = two_sum(log_p[0], -constant)
-    e = hi / a
-    back, back_lo = two_product(e, a)
-    e_lo = ((hi - back) - back_lo + (lo + log_p[1])) / a
-    logs = (log_ratio_pair(log_ratio_parts(v, jnp.ones_like(v))) for v in (z, raised))
-    for log, log_lo in logs:
-        e, more = two_sum(e, -log)
-        e_lo = e_lo + (more - log_lo)
-    residual = e + (e_lo - log1p(rest) / a)
+    total, none = two_sum(a, b), jnp.zeros_like(a)
+    large = b >= 8
+
+    # log p + log((a + b) / b) - c - a log(r x), by one logarithm a turn.
+    def add_log(i: Array, sum_: Pair) -> Pair:
+        v = jnp.where(i == 0, jnp.where(large, 1, total[0]), jnp.where(i == 1, jnp.where(large, 1, b), z))
+        v = jnp.where(i == 3, raised, v)
+        factor = jnp.where(i == 0, jnp.ones_like(a), jnp.where(i == 1, -1, -a))
+        log, log_lo = product((factor, none), log_ratio_pair(log_ratio_parts(v, jnp.ones_like(v))))
+        hi, lo = two_sum(sum_[0], log)
+        return hi, sum_[1] + (lo + log_lo)
+
+    hi, lo = jax.lax.fori_loop(0, 4, add_log, two_sum(log_p[0], -constant))
+    lo = lo + log_p[1] + jnp.where(large, 0, total[1] / total[0])
+    residual = (hi + (lo - log1p(rest))) / a
     change = residual * (1 + rest) * jnp.exp((1 - b) * log1p(-z))
     return jnp.where(here & (jnp.abs(change) < 0.01), x * (1 + change), x)
 
@@ -67,29 +90,40 @@ def _solve(a: Values, b: Values, t: Values, lower: bool) -> Values:
     """The solution where it is at most 1 / 2, or else less 1: a number with all its digits either way."""
     eps = float(jnp.finfo(a.dtype).eps)
     tiny = float(jnp.finfo(a.dtype).tiny)
-    other = one_minus(t)
-    p, q = ((t, jnp.zeros_like(t)), other) if lower else (other, (t, jnp.zeros_like(t)))
-    log_p, log_q = _log_pair(p), _log_pair(q)
+    other, whole = one_minus(t), (t, jnp.zeros_like(t))
+    p, q = (whole, other) if lower else (other, whole)
+
+    def log_next(i: Array, logs: tuple[Pair, Pair]) -> tuple[Pair, Pair]:
+        return logs[1], _log_pair((jnp.where(i == 0, p[0], q[0]), jnp.where(i == 0, p[1], q[1])))
+
+    log_p, log_q = jax.lax.fori_loop(0, 2, log_next, (whole, whole))
     is_lower = p[0] < 0.5
     log_t, log_lo = (jnp.where(is_lower, v, w) for v, w in zip(log_p, log_q))
-    close = eps**0.6 * jnp.minimum(jnp.sqrt(1 / a + 1 / b), 1)
+    weight = scale(a, b)
+    # The error after a step is about its third power, in units of the distance over which the density changes.
+    close = eps**0.4 * jnp.minimum(jnp.sqrt(1 / a + 1 / b), 1)
 
     def step(carry: Any) -> Any:
         k, logit, _, _ = carry
         small = logit <= 0
-        shapes = jnp.where(small, a, b), jnp.where(small, b, a)
         v = jnp.maximum(jax.nn.sigmoid(-jnp.abs(logit)), tiny)
-        hi, lo = _tail_exponent(*shapes, v)
-        own = (_upper(*shapes, v) ^ small) == is_lower
-        log_factor = jnp.log(_factor(*shapes, v))
+        at = evaluation(jnp.where(small, a, b), jnp.where(small, b, a), v, weight)
+        log_factor = jnp.log(at.factor)
+        hi, lo = (jnp.where(at.taylor, 0, part) for part in at.exponent)
+        own = (at.upper ^ small) == is_lower
         rest = log1p(-jnp.exp(jnp.minimum(hi + (lo + log_factor), jnp.log(1 - eps))))
         residual = jnp.where(own, (hi - log_t) + ((lo - log_lo) + log_factor), rest - log_t)
         # The derivative in the logit is x (1 - x) times the density over the tail.
-        speed = jnp.exp(_exponent(*shapes, v)[0] - log_t - residual) * scale(*shapes)
+        speed = jnp.exp(at.exponent[0] - log_t - residual) * weight
         change = residual / jnp.maximum(speed, tiny) * jnp.where(is_lower, -1, 1)
+        # Halley's step: the second derivative over the first.
+        bend = jnp.where(small, at.excess, -at.excess) - jnp.where(is_lower, speed, -speed)
+        change = change / jnp.maximum(1 + change * (bend / 2), 0.5)
         # No solution of that precision lies farther out.
         new = jnp.clip(logit + change, -2e3, 2e3)
-        better = v * (1 + jnp.clip(jnp.where(small, change, -change) * (1 - v), -0.5, 0.5))
+        # x moves by exp(change) / (1 + x (exp(change) - 1)).
+        grown = jnp.expm1(jnp.clip(jnp.where(small, change, -change), -1, 1))
+        better = v * (1 + grown * (1 - v) / (1 + v * grown))
         done = (v == tiny) & (new == logit)
         signed = jnp.where(small, better, -jnp.maximum(better, tiny))
         # A large logit is known no better than this; the last step after the loop is in pairs.
@@ -99,7 +133,7 @@ def _solve(a: Values, b: Values, t: Values, lower: bool) -> Values:
     def more(carry: Any) -> Any:
         return jnp.any(carry[3]) & (carry[0] < 40)
 
-    guess = _guess(jnp.where(is_lower, a, b), jnp.where(is_lower, b, a), log_t)
+    guess = _guess(jnp.where(is_lower, a, b), jnp.where(is_lower, b, a), log_t, weight)
     start = jnp.clip(jnp.where(is_lower, guess, -guess), -2e3, 2e3)
     _, logit, signed, _ = jax.lax.while_loop(more, step, (0, start, start, a > 0))
     vanishes = logit < jnp.log(tiny)
@@ -117,19 +151,6 @@ def _oriented(a: Values, b: Values, signed: Values) -> tuple[Any, tuple[Values, 
     return small, (jnp.where(small, a, b), jnp.where(small, b, a), v)
 
 
-def _slope_ratio(i: int) -> Any:
-    @differentiable
-    def ratio(*args: Values) -> Values:
-        """The derivative of I in a or b over that in x."""
-        density = jnp.where(_is_taylor(*args), _density(*args), _density_factor(*args))
-        return jnp.where(_upper(*args), -1, 1) * _SLOPE_FACTORS[i](*args) / density
-
-    return ratio
-
-
-_RATIOS = tuple(_slope_ratio(i) for i in range(2))
-
-
 def _vanishes(signed: Values) -> Any:
     """Whether x or 1 - x underflows."""
     return jnp.abs(signed) <= jnp.finfo(signed.dtype).tiny
@@ -138,26 +159,30 @@ def _vanishes(signed: Values) -> Any:
 def _inverse(lower: bool) -> Any:
     solve = jax.custom_jvp(jax.jit(lambda a, b, t: _solve(a, b, t, lower)))
 
-    def in_shape(i: int) -> Any:
-        def slope(a: Values, b: Values, t: Values) -> Values:
-            signed = solve(a, b, t)
-            small, args = _oriented(a, b, signed)
-            value = jnp.where(small, -_RATIOS[i](*args), _RATIOS[1 - i](*args))
-            return jnp.where(_vanishes(signed), 0, value)
-
-        return slope
-
-    def in_t(a: Values, b: Values, t: Values) -> Values:
-        signed = solve(a, b, t)
+    def rule(primals: tuple[Values, ...], tangents: tuple[Any, ...]) -> tuple[Values, Values]:
+        signed = solve(*primals)
+        a, b, t = primals
         small, args = _oriented(a, b, signed)
-        upper, density, tail = _upper(*args), _density(*args), _tail(*args)
-        wanted = jnp.where((upper ^ small) == lower, t, 1 - t)
-        # The density at the solution before it was rounded, to which it is sensitive for large shapes.
-        error = jnp.where(upper, -1, 1) * (wanted - tail) / density
-        exact = density * jnp.exp(jnp.clip(_log_x(*args) * error, -0.5, 0.5))
-        return jnp.where(_vanishes(signed), 0, (1 if lower else -1) / exact)
+        in_a, in_b, in_t = (None if isinstance(t, SymbolicZero) else t for t in tangents)
+        # Where the solution is 1 - x, a and b are exchanged, so that derivatives in both are needed for one.
+        factor, slopes = _factor_and_slopes(args, (0, 1) if in_a is not None or in_b is not None else ())
+        upper, density = _upper(*args), _density(*args)
+        total = jnp.zeros_like(signed)
+        if slopes:
+            # The derivatives of I in the shapes over that in x.
+            speed = jnp.where(_is_taylor(*args), density, _density_factor(*args))
+            low, high = (jnp.where(upper, -1, 1) * slope / speed for slope in slopes)
+            total = total if in_a is None else total + jnp.where(small, -low, high) * in_a
+            total = total if in_b is None else total + jnp.where(small, -high, low) * in_b
+        if in_t is not None:
+            wanted = jnp.where((upper ^ small) == lower, t, 1 - t)
+            # The density at the solution before it was rounded, to which it is sensitive for large shapes.
+            error = jnp.where(upper, -1, 1) * (wanted - _times_weight(args, factor)) / density
+            exact = density * jnp.exp(jnp.clip(_log_x(*args) * error, -0.5, 0.5))
+            total = total + (1 if lower else -1) / exact * in_t
+        return signed, jnp.where(_vanishes(signed), 0, total)
 
-    set_slopes(solve, in_shape(0), in_shape(1), in_t)
+    solve.defjvp(rule, symbolic_zeros=True)
     return solve
 
 
@@ -177,13 +202,16 @@ def _evaluate(fn: Any, a: Numeric, b: Numeric, t: Numeric, at_zero: float, at_on
 def betaincinv(a: Numeric, b: Numeric, p: Numeric) -> Values:
     """The x at which I_x(a, b) = p, for a, b > 0 and 0 <= p <= 1.
 
-    Newton's method in the logit of x on the log of the smaller tail, which is concave there, evaluated at the smaller
-    of x and 1 - x; where that is small and so is its shape, a last step in its logarithm with log(p) / a as a pair.
+    Halley's method in the logit of x on the log of the smaller tail, which is concave there, evaluated at the smaller
+    of x and 1 - x, in 2 to 5 steps from a nearly normal transform or the first term of a tail; where that number is
+    small and so is its shape, a last step in its logarithm with all large terms as pairs.
     Derivatives are implicit. A solution that underflows is 0, and one of which 1 - x does is 1, with derivatives 0.
 
-    Error at most 64 ulp in both widths, of the derivatives 256 (float32) and 512 (float64).
+    Error at most 4 ulp (float32) and 5 ulp (float64), of the first derivatives 9 and 13; over shapes in [0.01, 1e6].
 
     **Arguments:** `a`, `b`, `p`: shapes that broadcast. **Returns:** the broadcast shape; NaN outside the domain.
+
+    The start for shapes above 1 is that of G. Cran, K. Martin and G. Thomas, Algorithm AS 109 (1977).
     """
     return _evaluate(signed_betaincinv, a, b, p, 0.0, 1.0)
 

@@ -64,8 +64,8 @@ class HamiltonianMonteCarlo(HamiltonianKernel):
             x, p, force, _, _ = carry
             return flat.leapfrog(1, x, p, force)
 
-        start = x0, p0, flat.force(grad0), value0, grad0
-        x, p, _, value, grad = jax.lax.fori_loop(0, self.num_leapfrog_steps, body, start)
+        carry = x0, p0, flat.force(grad0), value0, grad0
+        x, p, _, value, grad = jax.lax.fori_loop(0, self.num_leapfrog_steps, body, carry)
         start, end = hamiltonian(value0, p0), hamiltonian(value, p)
         log_ratio = energy_drop(start, end)
         accept = -jax.random.exponential(accept_key, (), x0.dtype) <= log_ratio

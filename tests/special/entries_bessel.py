@@ -101,13 +101,13 @@ ARGUMENTS = [1e-30, 1e-12, 1e-3, 0.05, 0.3, 0.74, 0.76, 0.99, 1.01, 1.5, 2.5, 4,
 POINTS = grid(ORDERS, [*ARGUMENTS, 39.5, 41, 100, 1e3, 1e4, 1e6, 1e12, 1e30])
 INSIDE = [(v, x) for v, x in POINTS if not 0.4 < (v * v + 1e-20) / x < 3 and not (x < 1 and 0.3 < v / x < 3)]
 NEAR = [(v, x) for v, x in POINTS if 0.4 < (v * v + 1e-20) / x < 3 and x > 0.5]
+# For small x the zero of the derivative in x, a difference of 1 + x / 2 and v / x, is near x = v.
+NEAR += [(v, v * f) for v in (1e-3, 0.03, 0.1, 0.3, 0.6) for f in (0.6, 0.9, 1.0, 1.1, 1.4)]
 with mp.workdps(20):
     SIZE = [abs(mp.log(mp.besselk(v, x)) + x) if v < 50 and x < 50 else 9 for v, x in POINTS]
 K_INSIDE = [point for point, size in zip(POINTS, SIZE) if size > 0.25]
 K_NEAR = [point for point, size in zip(POINTS, SIZE) if size <= 0.25]
 NEGATIVE = grid([-1e-3, -0.3, -0.5, -1, -1.7, -2.5, -6.2, -7, -20.9], [1e-3, 0.2, 0.9, 1.3, 3, 5, 9, 14, 30, 45, 100])
-# Within a factor of 20 of overflow, and in its derivatives beyond, the reflection overflows early.
-NEGATIVE = [(v, x) for v, x in NEGATIVE if v > -20 or x > 0.5]
 
 true_ive, *ive_slopes = exponential(log_i, log_i_in_v, log_i_in_x)
 true_kve, *kve_slopes = exponential(log_k, log_k_in_v, log_k_in_x)
@@ -133,6 +133,16 @@ ENTRIES = [
             1: precise(lambda v, x: any_i(v + 1, x) + (v / x - 1) * any_i(v, x)),
         },
         zero=4,  # zeros of the function, and of its derivatives
+        tfp=lambda m: m.bessel_ive,
+    ),
+    Entry(
+        "bessel_ive_stationary",
+        ive,
+        true_ive,
+        NEAR,
+        derivatives=(0, 1),
+        truth_derivatives=dict(enumerate(ive_slopes)),
+        zero=3,
         tfp=lambda m: m.bessel_ive,
     ),
     Entry(

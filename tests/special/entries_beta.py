@@ -255,7 +255,7 @@ ENTRIES = [
         log_betainc,
         precise(lambda *args: log_of(*tails(*args))),
         incomplete_points(True)[::2],
-        derivatives=(0,),
+        derivatives=(0, 1, 2),
         truth_derivatives={i: ratio(s, lower) for i, s in enumerate(SLOPES)},
     ),
     Entry(
@@ -263,7 +263,7 @@ ENTRIES = [
         log_betaincc,
         precise(lambda *args: log_of(*tails(*args)[::-1])),
         incomplete_points(True)[1::2],
-        derivatives=(1, 2),
+        derivatives=(0, 1, 2),
         truth_derivatives={i: ratio(s, upper, -1) for i, s in enumerate(SLOPES)},
     ),
     Entry(
@@ -271,19 +271,16 @@ ENTRIES = [
         betaincinv,
         lambda a, b, p: solution(a, b, p, rest(p))[0],
         inverse_points(True),
-        value_ulp=(64, 64),  # shapes of 0.01, where p moves x a hundredfold, in single precision
-        derivatives=(0, 2),
-        derivative_ulp=(256, 512),  # small shapes in single precision
+        derivatives=(0, 1, 2),
         truth_derivatives={i: solution_slope(i, same, rest) for i in range(3)},
+        tfp=lambda m: m.betaincinv,
     ),
     Entry(
         "betainccinv",
         betainccinv,
         lambda a, b, q: solution(a, b, rest(q), q)[0],
         inverse_points(False)[::2],
-        value_ulp=(64, 64),
         derivatives=(),
-        derivative_ulp=(256, 512),
         truth_derivatives={
             0: solution_slope(0, rest, same),
             1: solution_slope(1, rest, same),
