@@ -1,0 +1,386 @@
+"""Convergence of chains: R-hat, effective sample sizes, Monte Carlo standard errors.
+
+Draws have shape `(draw, chain, ...)`, the layout of `sample_chain`, or are a pytree of such arrays.
+
+A. Vehtari, A. Gelman, D. Simpson, B. Carpenter and P.-C. Bürkner, Rank-normalization, folding, and localization: an
+improved R-hat for assessing convergence of MCMC, Bayesian Analysis 16 (2021).
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.special as jsp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from distrax_like.inference.stats._arrays import center, lagged_products, map_draws
+from distrax_like.special import ndtri
+
+Draws = Float[Array, "draw chain ..."]
+Event = Float[Array, "..."]
+
+_MIN_DRAWS = 4
+_KINDS = ("bulk", "tail", "mean", "sd", "quantile")
+
+
+def rhat(draws: PyTree) -> PyTree:
+    r"""The rank-normalised split $\hat R$: near 1 where the chains agree; below 1.01 is the usual demand.
+
+    The larger of two: that of the normal scores of the draws' ranks, which sees chains that differ in location, and
+    that of the scores of their distances from the median, which sees chains that differ in spread. Each chain is
+    split in halves (of an odd number the middle draw is left out), so a drift shows as well.
+
+    **Arguments:** `draws`: shape `(draw, chain, ...)`, or a pytree of such arrays.
+
+    **Returns:** the event shape of each leaf. NaN where a draw is NaN, where all draws are the same, and for fewer
+    than 2 chains or 4 draws; infinite for chains that stand still in different places.
+    """
+    return map_draws(_rhat, draws, "rhat")
+
+
+def rhat_nested(
+    draws: PyTree, superchain_ids: Sequence[int] | None = None, *, num_superchains: int | None = None,
+    split_chains: bool = True,
+) -> PyTree:  # fmt: skip
+    r"""$\hat R$ for many short chains, those of one superchain having started at one point.
+
+    It compares the means of superchains, $\sqrt{1 + \hat B / \hat W}$, with $\hat W$ the variance between and within
+    the chains of a superchain; of normal scores and of folded ones, as `rhat`.
+
+    **Arguments:**
+
+    - `draws`: shape `(draw, chain, ...)`, or a pytree of such arrays.
+    - `superchain_ids`: the superchain of each chain, all of one size; or `num_superchains`: that many blocks of
+        neighbouring chains.
+    - `split_chains`: whether halves of chains count as chains. Without it a single draw of each chain will do.
+
+    **Returns:** the event shape; NaN where `rhat` is, and for one superchain.
+
+    **Raises:** `ValueError` where the superchains are not all of one size, or are given twice or not at all.
+
+    C. Margossian and others, Nested R-hat: assessing the convergence of Markov chain Monte Carlo when running many
+    short chains, Bayesian Analysis (2024).
+    """
+    if (superchain_ids is None) == (num_superchains is None):
+        raise ValueError("rhat_nested takes either superchain_ids or num_superchains")
+
+    def one(x: Draws) -> Event:
+        chains = x.shape[1]
+        if num_superchains is not None:
+            if num_superchains < 1 or chains % num_superchains:
+                raise ValueError(f"{chains} chains do not make {num_superchains} superchains of one size")
+            return _rhat_nested(x, num_superchains, split_chains)
+        ids = np.asarray(superchain_ids)
+        if ids.shape != (chains,):
+            raise ValueError(f"superchain_ids must have shape {(chains,)}, got {ids.shape}")
+        _, counts = np.unique(ids, return_counts=True)
+        if np.any(counts != counts[0]):
+            raise ValueError(f"superchains must be of one size, got sizes {counts.tolist()}")
+        return _rhat_nested(x[:, np.argsort(ids, kind="stable")], len(counts), split_chains)
+
+    return map_draws(one, draws, "rhat_nested")
+
+
+def ess(draws: PyTree, kind: str = "bulk", prob: float | tuple[float, float] | None = None) -> PyTree:
+    r"""The effective sample size: how many independent draws would tell as much.
+
+    $M N / \hat\tau$ for $M$ chains of $N$ draws, split in halves, with $\hat\tau$ the sum of the autocorrelations,
+    those between chains included, cut where sums of pairs turn negative and made to fall (Geyer's initial monotone
+    sequence). At most $M N \log_{10}(M N)$.
+
+    **Arguments:**
+
+    - `draws`: shape `(draw, chain, ...)`, or a pytree of such arrays.
+    - `kind`: of what estimate: `"bulk"` of normal scores, the one to watch; `"tail"` the smaller of two quantiles';
+        `"mean"`; `"sd"`; `"quantile"`.
+    - `prob`: the probability of the quantile; for the tail the two (0.05 and 0.95 by default), or one and its mirror.
+
+    **Returns:** the event shape of each leaf. NaN where a draw is NaN or there are fewer than 4; the number of draws
+    where what is averaged is constant. One chain will do.
+
+    **Raises:** `ValueError` for an unknown kind or a missing or needless `prob`.
+    """
+    if kind not in _KINDS:
+        raise ValueError(f"kind must be one of {', '.join(_KINDS)}, got {kind!r}")
+    if (kind == "quantile" and prob is None) or (kind not in ("quantile", "tail") and prob is not None):
+        raise ValueError(f"ess of kind {kind!r} takes {'a' if kind == 'quantile' else 'no'} prob")
+    if kind == "tail":
+        prob = (0.05, 0.95) if prob is None else prob if isinstance(prob, tuple) else (prob, 1 - prob)
+    given = prob if isinstance(prob, tuple) else () if prob is None else (prob,)
+    probs = tuple(map(_as_prob, given))
+    return map_draws(lambda x: _ess_of_kind(x, kind, probs), draws, "ess")
+
+
+def ess_bulk(draws: PyTree) -> PyTree:
+    """`ess(draws, "bulk")`."""
+    return ess(draws, "bulk")
+
+
+def ess_tail(draws: PyTree, prob: float | tuple[float, float] = (0.05, 0.95)) -> PyTree:
+    """`ess(draws, "tail", prob)`."""
+    return ess(draws, "tail", prob)
+
+
+def ess_quantile(draws: PyTree, prob: float) -> PyTree:
+    """`ess(draws, "quantile", prob)`."""
+    return ess(draws, "quantile", prob)
+
+
+def mcse_mean(draws: PyTree) -> PyTree:
+    """The standard error of the mean of the draws, sd / √ess. **Arguments, returns:** as `ess`."""
+    return map_draws(_mcse_mean, draws, "mcse_mean")
+
+
+def mcse_sd(draws: PyTree) -> PyTree:
+    """The standard error of the standard deviation of the draws. **Arguments, returns:** as `ess`.
+
+    That of the mean of squared deviations, by the delta method.
+    """
+    return map_draws(_mcse_sd, draws, "mcse_sd")
+
+
+def mcse_quantile(draws: PyTree, prob: float) -> PyTree:
+    """The standard error of a quantile of the draws. **Arguments, returns:** as `ess`, `prob` from 0 to 1.
+
+    Half the distance of two draws, those between which the quantile lies with the probability that a normal variable
+    is within one standard deviation.
+    """
+    prob = _as_prob(prob)
+    return map_draws(lambda x: _mcse_quantile(x, prob), draws, "mcse_quantile")
+
+
+def e_bfmi(energy: PyTree) -> PyTree:
+    """The Bayesian fraction of missing information of each chain, Σ (E_i - E_{i-1})² / Σ (E_i - mean)².
+
+    Below 0.3, fresh momenta move the energy so little that the tails are hardly explored.
+
+    **Arguments:** `energy`: that of each draw, shape `(draw, chain, ...)` or `(draw,)`.
+
+    **Returns:** the shape without the draws.
+
+    M. Betancourt, Diagnosing suboptimal cotangent disintegrations in Hamiltonian Monte Carlo (2016).
+    """
+    return map_draws(_e_bfmi, energy, "e_bfmi", ndim=1)
+
+
+def _as_prob(prob: float) -> float:
+    prob = float(prob)
+    if not 0 <= prob <= 1:
+        raise ValueError(f"prob must lie between 0 and 1, got {prob}")
+    return prob
+
+
+def split_chains(x: Draws) -> Float[Array, "half chains ..."]:
+    """The halves of each chain as chains; of an odd number of draws the middle one is left out."""
+    half = x.shape[0] // 2
+    return jnp.concatenate([x[:half], x[x.shape[0] - half :]], axis=1)
+
+
+def _pool(x: Draws) -> Float[Array, "pool ..."]:
+    return jnp.reshape(x, (-1, *x.shape[2:]))
+
+
+def _blank(x: Draws, value: Event) -> Event:
+    """The value, or NaN where a draw is."""
+    return jnp.where(jnp.any(jnp.isnan(x), (0, 1)), jnp.nan, value)
+
+
+def _constant(x: Draws) -> Any:
+    return jnp.all(x == x[:1, :1], (0, 1))
+
+
+def sort_quantile(ordered: Float[Array, "n ..."], prob: float) -> Event:
+    """The quantile of sorted numbers, linear between neighbours (type 7 of Hyndman and Fan)."""
+    position = prob * (ordered.shape[0] - 1)
+    i = min(math.floor(position), ordered.shape[0] - 1)
+    low, high = ordered[i], ordered[min(i + 1, ordered.shape[0] - 1)]
+    # Where both are equal so is the quantile, to the last bit and at infinity.
+    return jnp.where(low == high, low, low + (position - i) * (high - low))
+
+
+def rank_scores(x: Draws) -> Draws:
+    """Normal scores Φ⁻¹((r - 3/8) / (S + 1/4)) of the ranks among all S draws, those of equal draws averaged."""
+    pool = _pool(x)
+    s = pool.shape[0]
+    index = jax.lax.broadcasted_iota(jnp.int32, pool.shape, 0)
+    ordered, origin = jax.lax.sort((pool, index), dimension=0, num_keys=1)
+    steps = ordered[1:] != ordered[:-1]
+    end = jnp.ones_like(steps[:1], shape=(1, *pool.shape[1:]))
+    first = jax.lax.cummax(jnp.where(jnp.concatenate([end, steps]), index, 0), axis=0)
+    last = jax.lax.cummin(jnp.where(jnp.concatenate([steps, end]), index, s - 1), axis=0, reverse=True)
+    _, twice = jax.lax.sort((origin, first + last + 1), dimension=0, num_keys=1)
+    # Twice the rank less 1 is whole, and from the nearer end it keeps its digits.
+    near = jnp.minimum(twice, 2 * s - twice).astype(x.dtype)
+    scores = ndtri((near / 2 + 0.125) / (s + 0.25))
+    return jnp.reshape(jnp.where(twice <= s, scores, -scores), x.shape)
+
+
+def _chain_moments(x: Draws) -> tuple[Float[Array, "chain ..."], Float[Array, "chain ..."]]:
+    """The mean of each chain less a constant, and its variance with a divisor of n - 1."""
+    # Chains that stand still have a variance of exactly 0 relative to their first draw.
+    first = x[:1]
+    inside = x - first
+    mean = jnp.mean(inside, 0)
+    squares = jnp.sum(center(inside, 0) ** 2, 0)
+    place = center(first[0], 0)
+    return place + mean, jnp.where(jnp.all(inside == 0, 0), 0, squares / max(x.shape[0] - 1, 1))
+
+
+def _variance(x: Array, axis: int) -> Array:
+    """The variance over one axis with a divisor of n - 1, NaN for one number, exactly 0 for equal numbers."""
+    x = x - jax.lax.slice_in_dim(x, 0, 1, axis=axis)
+    squares = jnp.sum(center(x, axis) ** 2, axis)
+    if x.shape[axis] < 2:
+        return jnp.full_like(squares, jnp.nan)
+    return jnp.where(jnp.all(x == 0, axis), 0, squares) / (x.shape[axis] - 1)
+
+
+def _basic_rhat(x: Draws) -> Event:
+    mean, variance = _chain_moments(x)
+    n = x.shape[0]
+    return jnp.sqrt(_variance(mean, 0) / jnp.mean(variance, 0) + (n - 1) / n)
+
+
+def _folded(x: Draws) -> Draws:
+    return jnp.abs(x - sort_quantile(jnp.sort(_pool(x), 0), 0.5))
+
+
+@jax.jit
+def _rhat(x: Draws) -> Event:
+    if x.shape[0] < _MIN_DRAWS or x.shape[1] < 2:
+        return jnp.full(x.shape[2:], jnp.nan, x.dtype)
+    halves = split_chains(x)
+    # Of draws with two values the folded ones may be constant: then the other part decides.
+    both = jnp.fmax(_basic_rhat(rank_scores(halves)), _basic_rhat(rank_scores(_folded(halves))))
+    return _blank(x, jnp.where(_constant(halves), jnp.nan, both))
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _rhat_nested(x: Draws, superchains: int, split: bool) -> Event:
+    chains = x.shape[1] // superchains
+    few = x.shape[0] < _MIN_DRAWS if split else x.shape[0] * chains < 2
+    if few or superchains < 2:
+        return jnp.full(x.shape[2:], jnp.nan, x.dtype)
+
+    def one(z: Draws) -> Event:
+        mean, variance = _chain_moments(z)
+        # Halves of a chain stay in its superchain.
+        mean, variance = (
+            jnp.moveaxis(jnp.reshape(v, (-1, superchains, chains, *v.shape[1:])), 1, 0) for v in (mean, variance)
+        )
+        mean, variance = (jnp.reshape(v, (superchains, -1, *v.shape[3:])) for v in (mean, variance))
+        within = jnp.mean(variance, (0, 1))
+        if mean.shape[1] > 1:
+            within = within + jnp.mean(_variance(mean, 1), 0)
+        return jnp.sqrt(1 + _variance(jnp.mean(mean, 1), 0) / within)
+
+    draws = split_chains(x) if split else x
+    both = jnp.fmax(one(rank_scores(draws)), one(rank_scores(_folded(draws))))
+    return _blank(x, jnp.where(_constant(draws), jnp.nan, both))
+
+
+def _ess(x: Draws) -> Event:
+    """Of draws as they are: split and transformed before. Constant draws give their number."""
+    n, chains = x.shape[:2]
+    size = n * chains
+    constant = _constant(x)
+    middle = center(x, (0, 1))
+    products = lagged_products(center(middle, 0), n, lambda power: jnp.mean(power, 1)) / n
+    within = products[0] * (n / (n - 1))
+    total = products[0]
+    if chains > 1:
+        total = total + _variance(jnp.mean(middle, 0), 0)
+    correlation = 1 - (within - products) / jnp.where(constant, 1, total)
+    correlation = correlation.at[0].set(1)
+
+    # Pairs of lags (0, 1), (2, 3), ...; the last one looked at counts with its even lag only, and once.
+    pairs = max((n - 1) // 2, 1)
+    even, odd = correlation[0 : 2 * pairs : 2], correlation[1 : 2 * pairs : 2]
+    sums = even + odd
+    index = jnp.reshape(jnp.arange(pairs), (-1, *[1] * (sums.ndim - 1)))
+    last = jnp.min(jnp.where(sums > 0, pairs - 1, index), 0, keepdims=True)
+    falling = jax.lax.cummin(sums, axis=0)
+    rest = jnp.where((sums >= 0) | (even > 0), even, 0)
+    tau = 2 * jnp.sum(jnp.where(index < last, falling, 0), 0) + jnp.sum(jnp.where(index == last, rest, 0), 0) - 1
+    # Negative correlation may make draws better than independent ones, within a bound that keeps noise out.
+    tau = jnp.maximum(tau, 1 / math.log10(size))
+    return jnp.where(constant, size, size / tau)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _ess_of_kind(x: Draws, kind: str, probs: tuple[float, ...]) -> Event:
+    if x.shape[0] < _MIN_DRAWS or x.shape[1] < 1:
+        return jnp.full(x.shape[2:], jnp.nan, x.dtype)
+    if kind == "bulk":
+        out = _ess(rank_scores(split_chains(x)))
+    elif kind == "mean":
+        out = _ess(split_chains(x))
+    elif kind == "sd":
+        out = _ess(split_chains(_squares(x)))
+    else:
+        ordered = jnp.sort(_pool(x), 0)
+        # At most the quantile is at most the draw below it, to which the rounding of the quantile does not matter.
+        below = [ordered[math.floor(p * (ordered.shape[0] - 1))] for p in probs]
+        parts = [_ess(split_chains((x <= draw).astype(x.dtype))) for draw in below]
+        out = functools.reduce(jnp.minimum, parts)
+    return _blank(x, out)
+
+
+def _squares(x: Draws) -> Draws:
+    return jnp.where(_constant(x), 0, center(x, (0, 1)) ** 2)
+
+
+@jax.jit
+def _mcse_mean(x: Draws) -> Event:
+    return jnp.sqrt(_variance(_pool(x), 0) / _ess_of_kind(x, "mean", ()))
+
+
+@jax.jit
+def _mcse_sd(x: Draws) -> Event:
+    squares = _squares(x)
+    mean = jnp.mean(squares, (0, 1))
+    spread = jnp.mean(center(squares, (0, 1)) ** 2, (0, 1))
+    # Constant draws have no error.
+    variance = jnp.where(mean == 0, 0, spread / jnp.where(mean == 0, 1, 4 * mean))
+    return jnp.sqrt(variance / _ess_of_kind(x, "sd", ()))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _mcse_quantile(x: Draws, prob: float) -> Event:
+    size = _ess_of_kind(x, "quantile", (prob,))
+    ordered = jnp.sort(_pool(x), 0)
+    n = ordered.shape[0]
+    a, b = size * prob + 1, size * (1 - prob) + 1
+    one_sd = math.erfc(math.sqrt(0.5)) / 2
+    low, high = _beta_quantiles(a, b, (one_sd, 1 - one_sd)) * n - 1
+
+    def draw(position: Event) -> Event:
+        i = jnp.clip(jnp.nan_to_num(position), 0, n - 1).astype(jnp.int32)
+        return jnp.take_along_axis(ordered, i[None], 0)[0]
+
+    return _blank(x, jnp.where(jnp.isnan(size), jnp.nan, (draw(jnp.ceil(high)) - draw(jnp.floor(low))) / 2))
+
+
+def _beta_quantiles(a: Event, b: Event, probs: tuple[float, ...]) -> Float[Array, "k ..."]:
+    # Bisection: `betaincinv` takes ten seconds to compile, and which draw is meant needs no last bits.
+    p = jnp.reshape(jnp.asarray(probs, a.dtype), (-1, *[1] * a.ndim))
+    low = jnp.zeros((len(probs), *a.shape), a.dtype)
+
+    def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        below = jsp.betainc(a, b, middle) < p
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    low, high = jax.lax.fori_loop(0, jnp.finfo(a.dtype).nmant, halve, (low, jnp.ones_like(low)))
+    return (low + high) / 2
+
+
+@jax.jit
+def _e_bfmi(energy: Float[Array, "draw ..."]) -> Event:
+    jumps = jnp.sum((energy[1:] - energy[:-1]) ** 2, 0)
+    return jumps / jnp.sum(center(energy, 0) ** 2, 0)
