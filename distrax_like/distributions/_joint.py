@@ -363,7 +363,8 @@ class UnconstrainedDensity(Module):
         """The length of the vector."""
         return sum(math.prod(shape) for _, shape in self.layout)
 
-    def _split(self, x: Float[Array, " dim"]) -> dict[str, Array]:
+    def split(self, x: Float[Array, " dim"]) -> dict[str, Array]:
+        """A vector of free reals as its sites' parts."""
         if x.shape != (self.dim,):
             raise ValueError(f"UnconstrainedDensity takes a vector of length {self.dim}, got shape {x.shape}")
         pieces, start = {}, 0
@@ -385,9 +386,15 @@ class UnconstrainedDensity(Module):
 
         self.pinned.distribution._run(visit)
 
-    def __call__(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        """The log density at a vector of free reals, of shape `(dim,)`."""
-        pieces, terms = self._split(x), {}
+    def __call__(self, x: Float[Array, "*sample dim"]) -> Float[Array, "*sample"]:
+        """The log density at one vector of free reals, or many."""
+        if x.ndim > 1:
+            return jnp.reshape(jax.vmap(self)(jnp.reshape(x, (-1, x.shape[-1]))), x.shape[:-1])
+        return _total(self.log_densities(x))
+
+    def log_densities(self, x: Float[Array, " dim"]) -> dict[str, Float[Array, ""]]:
+        """The terms of the log density by site: of a free one, the log determinant of its map is part of it."""
+        pieces, terms = self.split(x), {}
 
         def free(name: str, distribution: Distribution, bijector: Bijector) -> Array:
             value, log_det = bijector.forward_and_log_det(pieces[name])
@@ -398,14 +405,14 @@ class UnconstrainedDensity(Module):
             terms[name] = jnp.sum(distribution.log_prob(self.pinned.pins[name]))
 
         self._run(free, pinned)
-        return _total(terms)
+        return terms
 
     def constrain(self, x: Float[Array, "*sample dim"]) -> Any:
         """The values of the free sites at one vector or many, in the container of a draw."""
         if x.ndim > 1:
             values = jax.vmap(self.constrain)(jnp.reshape(x, (-1, x.shape[-1])))
             return jax.tree.map(lambda v: jnp.reshape(v, x.shape[:-1] + v.shape[1:]), values)
-        pieces, values = self._split(x), {}
+        pieces, values = self.split(x), {}
 
         def free(name: str, distribution: Distribution, bijector: Bijector) -> Array:
             values[name] = bijector.forward(pieces[name])

@@ -18,18 +18,27 @@ from distrax_like.inference.mcmc._metric import (
 )
 from distrax_like.inference.mcmc._nuts import NoUTurnSampler as NoUTurnSampler
 from distrax_like.inference.mcmc._run import KernelResults as KernelResults
+from distrax_like.inference.mcmc._sample import sample as sample
 from distrax_like.inference.mcmc._sample_chain import (
     CheckpointableStatesAndTrace as CheckpointableStatesAndTrace,
     StatesAndTrace as StatesAndTrace,
     sample_chain as sample_chain,
 )
+from distrax_like.inference.mcmc._samples import Samples as Samples
+from distrax_like.inference.mcmc._warmup import (
+    Adaptation as Adaptation,
+    FisherAdaptation as FisherAdaptation,
+    StanAdaptation as StanAdaptation,
+)
 
 __all__ = [
+    "Adaptation",
     "CheckpointableStatesAndTrace",
     "DenseMetric",
     "DiagonalMetric",
     "DualAveragingState",
     "DualAveragingStepSizeAdaptation",
+    "FisherAdaptation",
     "HamiltonianInfo",
     "HamiltonianMonteCarlo",
     "HamiltonianState",
@@ -37,7 +46,10 @@ __all__ = [
     "LowRankMetric",
     "Metric",
     "NoUTurnSampler",
+    "Samples",
+    "StanAdaptation",
     "StatesAndTrace",
     "TransitionKernel",
+    "sample",
     "sample_chain",
 ]

@@ -36,7 +36,8 @@ class KernelResults(eqx.Module):
     num_transitions: Int[Array, ""]
 
 
-def position_and_info(state: Any, info: Any) -> tuple[PyTree, Any]:
+def position_and_info(kernel: Any, state: Any, info: Any) -> tuple[PyTree, Any]:
+    """What `sample_chain` keeps of a transition."""
     return state.position, info
 
 
@@ -52,7 +53,7 @@ class Run(eqx.Module):
     first: Int[Array, ""]
     chains: tuple[int, ...] = eqx.field(static=True)
     execution: str = eqx.field(static=True)
-    keep: Callable[[Any, Any], Any] = eqx.field(static=True, default=position_and_info)
+    keep: Callable[[Any, Any, Any], Any] = eqx.field(static=True, default=position_and_info)
 
     @eqx.filter_jit
     def __call__(self, results: KernelResults, counts: Int[Array, " n"]) -> tuple[KernelResults, Any]:
@@ -68,7 +69,7 @@ class Run(eqx.Module):
                     return self.kernel.step(carry[0], seed=jax.random.fold_in(key, num + i))
 
                 state, info = jax.lax.fori_loop(0, count, transition, (state, no_info))
-                return (state, num + count), self.keep(state, info)
+                return (state, num + count), self.keep(self.kernel, state, info)
 
             (state, _), draws = jax.lax.scan(to_next_result, (state, results.num_transitions), counts)
             return state, draws
@@ -111,10 +112,11 @@ class HostRun:
     while it runs. The groups are of one size, so that they share the program; the last chain fills up the last group.
     """
 
-    def __init__(self, run: Run, results: KernelResults, threads: int | None = None):
+    def __init__(self, run: Run, results: KernelResults, rows: int = CHUNK, threads: int | None = None):
         chains, num = run.chains, math.prod(run.chains)
+        self._rows = rows
         self._chains = chains
-        self._per_call = CHUNK
+        self._per_call, self._compiled = CHUNK, False
         if threads is None:
             threads = _num_cores() if run.execution == "sequential" else 1
         size = -(-num // max(1, min(threads, num)))
@@ -122,7 +124,8 @@ class HostRun:
         if size == num:
             self._runs, self._results = [run], [results]
             return
-        state = jtu.tree_map(lambda x: x.reshape(num, *x.shape[len(chains) :]), results.state)
+        # In NumPy, whose views and copies are for nothing beside JAX's dispatch; keys of a state stay what they are.
+        state = jtu.tree_map(lambda x: _on_host(x.reshape(num, *x.shape[len(chains) :])), results.state)
         self._runs, self._results = [], []
         for i in range(0, num, size):
             rows = np.minimum(np.arange(i, i + size), num - 1)
@@ -136,21 +139,23 @@ class HostRun:
         if len(self._runs) == 1:
             return self._results[0]
         state = self._joined([r.state for r in self._results], 0)
-        return KernelResults(state, self._results[0].num_transitions)
+        return KernelResults(jtu.tree_map(jnp.asarray, state), self._results[0].num_transitions)
 
     def _joined(self, parts: list[Any], axis: int) -> Any:
         num, chains = math.prod(self._chains), self._chains
 
-        def join(*xs: Array) -> Array:
-            x = jax.lax.slice_in_dim(jnp.concatenate(xs, axis), 0, num, axis=axis)
+        def join(*xs: Array) -> Any:
+            if jnp.issubdtype(xs[0].dtype, jax.dtypes.prng_key):
+                x = jax.lax.slice_in_dim(jnp.concatenate(xs, axis), 0, num, axis=axis)
+            else:
+                x = np.concatenate(xs, axis)[(slice(None),) * axis + (slice(num),)]
             return x.reshape(x.shape[:axis] + chains + x.shape[axis + 1 :])
 
         return jtu.tree_map(join, *parts)
 
     def __call__(self, counts: list[int], advance: Callable[[int], None] = lambda n: None) -> Iterator[Any]:
         """Makes the transitions, and yields the draws of some of the `counts` after the other."""
-        rows = CHUNK if len(counts) > 1 else 1
-        done = 0
+        rows, done = self._rows, 0
         while done < len(counts):
             # No more rows than the program has, nor transitions than the host waits for.
             end = done + 1
@@ -171,8 +176,10 @@ class HostRun:
             # Waits, so that an interrupt stops the run here.
             jax.block_until_ready(self._results)
             return draws
-        # Two threads that meet a new program would both compile it.
-        self._runs[0](self._results[0], jnp.zeros_like(counts))
+        if not self._compiled:
+            # Two threads that meet a new program would both compile it.
+            self._runs[0](self._results[0], jnp.zeros_like(counts))
+            self._compiled = True
 
         def call(i: int) -> Any:
             return jax.block_until_ready(self._runs[i](self._results[i], counts))
@@ -181,6 +188,10 @@ class HostRun:
             outs = list(pool.map(call, range(len(self._runs))))
         self._results = [results for results, _ in outs]
         return self._joined([draws for _, draws in outs], 1)
+
+
+def _on_host(x: Array) -> Any:
+    return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x)
 
 
 def _num_cores() -> int:

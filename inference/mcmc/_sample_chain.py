@@ -130,7 +130,7 @@ def _run_from_host(
     counts = [first - burnin] + [between + 1] * (num_results - 1)
     # Rows of a chunk that are no results, but for one where there are none: it tells the shapes.
     warmup = [min(CHUNK, burnin - i) for i in range(0, burnin, CHUNK)] or ([] if num_results else [0])
-    host = HostRun(run, results)
+    host = HostRun(run, results, min(CHUNK, max(num_results, 1)))
     with progress("sample_chain", burnin + sum(counts[:num_results]), progress_bar) as advance:
         chunks = [jtu.tree_map(lambda x: x[:0], draws) for count in warmup for draws in host([count], advance)]
         chunks += host(counts[:num_results], advance)

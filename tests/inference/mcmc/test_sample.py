@@ -1,0 +1,340 @@
+"""`sample`: models, starts, warm-up, what is kept, checkpoints, interrupts."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from distrax_like import distributions as dl
+from distrax_like.inference import mcmc
+from distrax_like.inference.mcmc import _sample, _warmup
+
+KEY = jax.random.key(0)
+
+
+def identical(a, b):
+    jax.tree_util.tree_map(np.testing.assert_array_equal, a, b)
+
+
+def model():
+    loc = yield "loc", dl.Normal(0.0, 2.0)
+    scale = yield "scale", dl.HalfNormal(1.0)
+    yield "y", dl.Sample(dl.Normal(loc, scale), 20)
+
+
+Y = jnp.asarray(np.random.default_rng(0).normal(1.0, 0.5, 20))
+PINNED = dl.JointDistributionCoroutine(model).pin(y=Y)
+
+
+def truth():
+    """Means and variances of loc and scale on a grid."""
+    loc, scale = (x.ravel() for x in np.meshgrid(np.linspace(0, 2, 400), np.linspace(0.2, 1.5, 400)))
+    log = (
+        -(loc**2) / 8 - scale**2 / 2 - 20 * np.log(scale) - ((np.asarray(Y)[:, None] - loc) ** 2).sum(0) / 2 / scale**2
+    )
+    w = np.exp(log - log.max())
+    means = [np.sum(w * x) / np.sum(w) for x in (loc, scale)]
+    return means, [np.sum(w * (x - m) ** 2) / np.sum(w) for x, m in zip((loc, scale), means)]
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return mcmc.sample(PINNED, num_samples=500, num_warmup=300, num_chains=5, seed=KEY)
+
+
+def test_a_model(samples):
+    draws = samples.draws
+    assert draws._fields == ("loc", "scale") and draws.loc.shape == draws.scale.shape == (500, 5)
+    means, variances = truth()
+    # At least a third as good as independent draws: five standard errors.
+    n = 2500 / 3
+    for x, mean, variance in zip(draws, means, variances):
+        assert abs(np.mean(x) - mean) < 5 * np.sqrt(variance / n)
+        assert abs(np.var(x) / variance - 1) < 5 * np.sqrt(3 / n)
+    stats = samples.sample_stats
+    assert set(stats) >= {
+        "lp",
+        "acceptance_rate",
+        "step_size",
+        "n_steps",
+        "diverging",
+        "energy",
+        "reached_max_treedepth",
+    }
+    assert all(x.shape == (500, 5) for x in stats.values())
+    assert 0.75 < np.mean(stats["acceptance_rate"]) < 0.9 and not np.any(stats["diverging"])
+    # Every chain uses the one step size.
+    assert len(np.unique(stats["step_size"])) == 1 and stats["step_size"][0, 0] == samples.kernel.step_size
+    u = PINNED.unconstrained()
+    np.testing.assert_allclose(
+        stats["lp"][3, 2], u(u.unconstrain(loc=draws.loc[3, 2], scale=draws.scale[3, 2])), rtol=1e-8
+    )
+
+
+def test_the_kernel_is_ready(samples):
+    assert isinstance(samples.kernel, mcmc.NoUTurnSampler) and isinstance(samples.kernel.metric, mcmc.DenseMetric)
+    more = mcmc.sample_chain(5, samples.final_results.state.position, kernel=samples.kernel, seed=KEY)
+    assert more.all_states.shape == (5, 5, 2) and np.mean(more.trace.is_accepted) > 0.5
+    # Going on from the final results is what a longer run would have done.
+    longer = mcmc.sample(PINNED, num_samples=503, num_warmup=300, num_chains=5, seed=KEY)
+    identical(jax.tree_util.tree_map(lambda x: x[:500], longer.draws), samples.draws)
+    rest = mcmc.sample_chain(
+        3, samples.final_results.state.position, samples.final_results, samples.kernel, seed=KEY, trace_fn=None
+    )
+    constrained = PINNED.unconstrained().constrain(rest)
+    np.testing.assert_allclose(constrained.scale, longer.draws.scale[500:], rtol=1e-9)
+
+
+def test_to_dict(samples):
+    groups = samples.to_dict()
+    assert groups["posterior"]["loc"].shape == groups["sample_stats"]["diverging"].shape == (5, 500)
+    np.testing.assert_array_equal(groups["posterior"]["scale"].T, samples.draws.scale)
+
+
+class Gaussian(eqx.Module):
+    """With a state in two parts."""
+
+    precision: jax.Array
+
+    def __call__(self, a, b):
+        x = jnp.concatenate([a, b])
+        return -0.5 * x @ self.precision @ x
+
+
+FACTOR = np.tril(np.random.default_rng(1).normal(size=(5, 5))) + 2 * np.diag(np.logspace(-1, 1, 5))
+GAUSSIAN = Gaussian(jnp.asarray(np.linalg.inv(FACTOR @ FACTOR.T)))
+START = [jnp.ones(2), jnp.zeros(3)]
+
+
+@pytest.mark.parametrize(
+    "adaptation",
+    [mcmc.FisherAdaptation(), mcmc.FisherAdaptation(low_rank=False), mcmc.StanAdaptation(), mcmc.StanAdaptation(True)],
+    ids=["fisher", "fisher diagonal", "stan", "stan dense"],
+)
+def test_metrics_are_learnt(adaptation):
+    out = mcmc.sample(GAUSSIAN, START, num_samples=200, num_warmup=300, num_chains=3, adaptation=adaptation, seed=KEY)
+    assert isinstance(out.draws, list) and [x.shape for x in out.draws] == [(200, 3, 2), (200, 3, 3)]
+    metric, covariance = out.kernel.metric, FACTOR @ FACTOR.T
+    inner = np.asarray(jax.vmap(metric.velocity)(jnp.eye(5)))
+    learnt = np.asarray(metric.scale)[:, None] * inner * np.asarray(metric.scale)
+    ratio = np.linalg.eigvals(np.linalg.solve(covariance, learnt)).real
+    if isinstance(metric, mcmc.DenseMetric):
+        assert ratio.max() / ratio.min() < (2.3 if isinstance(adaptation, mcmc.FisherAdaptation) else 3)
+    else:
+        variances = np.diagonal(covariance)
+        if isinstance(adaptation, mcmc.FisherAdaptation):
+            variances = np.sqrt(variances / np.diagonal(np.linalg.inv(covariance)))
+        scale = np.sqrt(variances)
+        np.testing.assert_allclose(metric.scale, scale, rtol=0.3)
+    assert 0.7 < np.mean(out.sample_stats["acceptance_rate"]) < 0.97
+
+
+def test_the_fisher_metric_of_a_normal_is_its_covariance():
+    # Of exact draws and gradients, as soon as they span the space; in many dimensions in the directions that matter.
+    rng = np.random.default_rng(3)
+    for d, spread in ((30, 20), (300, 12)):
+        turn = np.linalg.qr(rng.normal(size=(d, d)))[0]
+        values = np.ones(d)
+        values[:spread] = np.logspace(-2, 2, spread)
+        covariance = (turn * values) @ turn.T
+        x = rng.normal(size=(40 if d == 30 else 500, d)) * np.sqrt(values) @ turn.T
+        metric = mcmc.FisherAdaptation(cutoff=1.0001).metric(x, -x @ np.linalg.inv(covariance))
+        assert isinstance(metric, mcmc.DenseMetric if d == 30 else mcmc.LowRankMetric)
+        inner = np.asarray(jax.vmap(metric.velocity)(jnp.eye(d)))
+        learnt = np.asarray(metric.scale)[:, None] * inner * np.asarray(metric.scale)
+        ratio = np.linalg.eigvals(np.linalg.solve(covariance, learnt)).real
+        assert ratio.max() / ratio.min() < (1.1 if d == 30 else 3) < values.max() / values.min() / 100
+
+
+def test_windows():
+    assert [n for n, _ in mcmc.StanAdaptation().windows(1000)] == [75, 25, 50, 100, 200, 500, 50]
+    assert [n for n, _ in mcmc.StanAdaptation().windows(100)] == [15, 75, 10]
+    assert mcmc.StanAdaptation().windows(10) == [(10, False)]
+    for adaptation in (mcmc.StanAdaptation(), mcmc.FisherAdaptation()):
+        for n in (0, 1, 5, 20, 149, 150, 333, 1000):
+            assert sum(n for n, _ in adaptation.windows(n)) == n
+            assert all(n >= 0 for n, _ in adaptation.windows(n))
+    assert _warmup.settled(np.zeros((10, 3)), 4).all()
+    rising = np.linspace(-1000, 0, 10)[:, None] * np.array([0, 0, 1])
+    assert list(_warmup.settled(rising, 4)) == [True, True, False]
+    low = np.zeros((10, 3)) - np.array([0, 0, 100])
+    assert list(_warmup.settled(low, 4)) == [True, True, False]
+
+
+def test_a_far_start_in_single_precision():
+    """The chains need their time to arrive; metrics made meanwhile would be of no use."""
+
+    def target(x):
+        return -0.5 * jnp.sum(x**2) - jnp.sum(jnp.exp(-x[:20]))
+
+    out = mcmc.sample(target, jnp.full(40, -20, jnp.float32), num_samples=200, num_warmup=200, num_chains=2, seed=KEY)
+    assert out.draws.dtype == np.float32
+    assert np.mean(out.sample_stats["acceptance_rate"]) > 0.7 and np.mean(out.sample_stats["n_steps"]) < 30
+    assert abs(np.mean(out.draws[..., 20:])) < 0.1 and abs(np.var(out.draws[..., 20:]) - 1) < 0.1
+
+
+def test_chains_do_not_depend_on_their_number_or_execution():
+    kernel = mcmc.NoUTurnSampler(GAUSSIAN, 0.2)
+
+    def start(key):
+        return [jax.random.normal(key, (2,)), jnp.zeros(3)]
+
+    def run(num, samples=20, **more):
+        return mcmc.sample(kernel, start, num_samples=samples, num_warmup=0, num_chains=num, seed=KEY, **more)
+
+    three, five, batched = run(3), run(5), run(3, execution="batched")
+    same = {"rtol": 0, "atol": 1e-10}
+    jax.tree_util.tree_map(lambda x, y: np.testing.assert_allclose(x, y[:, :3], **same), three.draws, five.draws)
+    jax.tree_util.tree_map(lambda x, y: np.testing.assert_allclose(x, y, **same), three.draws, batched.draws)
+    thinned = run(3, 10, thin=2)
+    identical(thinned.draws, jax.tree_util.tree_map(lambda x: x[1::2], three.draws))
+    assert three.kernel.step_size == 0.2
+
+
+def test_what_is_kept():
+    def run(**more):
+        return mcmc.sample(PINNED, num_samples=150, num_warmup=50, num_chains=2, seed=KEY, **more)
+
+    traced = run(trace_fn=lambda draw, info: {"double": 2 * draw.loc, "energy": info.energy})
+    np.testing.assert_array_equal(traced.trace["double"], 2 * traced.draws.loc)
+    np.testing.assert_array_equal(traced.trace["energy"], traced.sample_stats["energy"])
+
+    class Mean(eqx.Module):
+        total: jax.Array
+        count: jax.Array
+
+        def update(self, x, axis):
+            return Mean(self.total + jnp.sum(x, axis), self.count + x.shape[0] * x.shape[1])
+
+    none = Mean(jnp.zeros(()), jnp.zeros((), int))
+    reducers = {"loc": none, "square": (lambda draws: draws.loc**2, none)}
+    reduced = run(reducers=reducers, keep_draws=False)
+    assert reduced.draws.loc.shape == (0, 2) and reduced.reductions["loc"].count == 300
+    np.testing.assert_allclose(reduced.reductions["loc"].total, np.sum(traced.draws.loc), rtol=1e-12)
+    np.testing.assert_allclose(reduced.reductions["square"][1].total, np.sum(traced.draws.loc**2), rtol=1e-12)
+    empty = mcmc.sample(PINNED, num_samples=0, num_warmup=50, num_chains=2, seed=KEY)
+    assert empty.draws.loc.shape == (0, 2) and empty.kernel.step_size > 0
+
+
+def test_an_interrupt_keeps_what_is_done(monkeypatch):
+    monkeypatch.setattr(_sample, "_CHUNK_BYTES", 3 * 2 * 2 * 8 * 10)  # ten rows a call
+
+    def run():
+        return mcmc.sample(PINNED, num_samples=60, num_warmup=20, num_chains=2, seed=KEY)
+
+    whole, calls = run(), []
+    save = _sample._Kept.add
+
+    def add(self, draws):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return save(self, draws)
+
+    monkeypatch.setattr(_sample._Kept, "add", add)
+    part = run()
+    assert part.draws.loc.shape == (30, 2)
+    identical(part.draws, jax.tree_util.tree_map(lambda x: x[:30], whole.draws))
+
+
+RUN = """
+import sys, jax
+jax.config.update("jax_enable_x64", True)
+sys.path.insert(0, {tests!r})
+import test_sample
+test_sample.long_run(sys.argv[1])
+"""
+
+
+def long_run(folder):
+    """A run of a few hundred pieces."""
+    _sample._CHUNK_BYTES = 3 * 2 * 2 * 8 * 5
+    return mcmc.sample(PINNED, num_samples=1500, num_warmup=100, num_chains=2, checkpoint=folder, seed=KEY)
+
+
+def test_a_killed_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(_sample, "_CHUNK_BYTES", _sample._CHUNK_BYTES)
+    command = [sys.executable, "-c", RUN.format(tests=os.path.dirname(__file__)), str(tmp_path / "run")]
+    process = subprocess.Popen(command)
+    wanted = tmp_path / "run" / "draws-000020.npz"
+    while not wanted.exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    pieces = len(list((tmp_path / "run").glob("draws-*.npz")))
+    assert pieces < 300
+    straight, resumed = long_run(tmp_path / "straight"), long_run(tmp_path / "run")
+    identical((straight.draws, straight.sample_stats), (resumed.draws, resumed.sample_stats))
+    assert straight.kernel.step_size == resumed.kernel.step_size
+    # A complete run is returned at once; another one is refused.
+    again = long_run(tmp_path / "run")
+    identical(again.draws, straight.draws)
+    with pytest.raises(ValueError, match="the checkpoint .* is of another run: num_samples is 10, was 1500"):
+        mcmc.sample(PINNED, num_samples=10, num_warmup=100, num_chains=2, checkpoint=tmp_path / "run", seed=KEY)
+
+
+def test_starts():
+    u = PINNED.unconstrained()
+    for init in ("uniform", "prior", jnp.zeros(2), jnp.zeros((2, 2)), lambda key: jax.random.normal(key, (2,))):
+        out = mcmc.sample(u if init == "prior" else PINNED, init, num_samples=2, num_warmup=5, num_chains=2, seed=KEY)
+        assert out.draws.loc.shape == (2, 2)
+
+    def holed(key):
+        x = jax.random.normal(key, ())
+        return jnp.where(x < 0, x, jnp.nan)
+
+    # Half of the points are no good, and drawn anew.
+    mcmc.sample(lambda x: -(x**2), holed, num_samples=1, num_warmup=0, num_chains=10, seed=KEY)
+
+
+def test_errors():
+    def run(target, init=None, **more):
+        return mcmc.sample(target, init, **({"num_samples": 1, "num_warmup": 1, "num_chains": 2, "seed": KEY} | more))
+
+    def impossible():
+        x = yield "x", dl.Normal(0.0, 1.0)
+        yield "y", dl.Exponential(jnp.exp(x))
+
+    pinned = dl.JointDistributionCoroutine(impossible).pin(y=-1.0)
+    with pytest.raises(ValueError, match=r"no start found: in chain 0 the log density is not finite at 'y' \(-inf\)"):
+        run(pinned)
+
+    def steep():
+        x = yield "x", dl.Normal(0.0, 1.0)
+        yield "y", dl.Normal(jnp.sqrt(x * 0.0), 1.0)
+
+    pinned = dl.JointDistributionCoroutine(steep).pin(y=0.0)
+    with pytest.raises(ValueError, match="the gradient of the log density is not finite with respect to 'x'"):
+        run(pinned)
+    with pytest.raises(ValueError, match="the log density is -inf at the start of chain 0"):
+        run(lambda x: -jnp.inf * x, jnp.ones(()))
+    with pytest.raises(ValueError, match=r"gradient .* with respect to state part \[1\] is not finite at the start"):
+        run(lambda a, b: -jnp.sqrt(b) - a**2, [1.0, 0.0])
+    with pytest.raises(TypeError, match="a log density needs init"):
+        run(lambda x: -(x**2))
+    with pytest.raises(ValueError, match="init must be a position or a function"):
+        run(lambda x: -(x**2), "uniform")
+    with pytest.raises(ValueError, match=r'init must be "uniform", "prior", a position'):
+        run(PINNED, "zeros")
+    with pytest.raises(
+        ValueError, match=r"the target at init has shape \(3,\): it must be \(\) or, with 2 chains, \(2,\)"
+    ):
+        run(lambda x: -(x**2), jnp.zeros(3))
+    with pytest.raises(TypeError, match="target must be a pinned model, a log density or a kernel, got int"):
+        run(3)
+    with pytest.raises(TypeError, match="give a kernel as target or a function that makes one, not both"):
+        run(mcmc.NoUTurnSampler(lambda x: -(x**2), 0.1), jnp.zeros(()), kernel=lambda f: f)
+    with pytest.raises(ValueError, match="sample: num_chains must be at least 1, got 0"):
+        run(PINNED, num_chains=0)
+    with pytest.raises(ValueError, match="execution must be one of"):
+        run(PINNED, execution="all")
+    with pytest.raises(TypeError, match="sample needs a seed"):
+        run(PINNED, seed=None)
