@@ -8,6 +8,7 @@ from distrax_like.inference.mcmc._hmc import HamiltonianMonteCarlo as Hamiltonia
 from distrax_like.inference.mcmc._kernel import (
     HamiltonianInfo as HamiltonianInfo,
     HamiltonianState as HamiltonianState,
+    InterleavedKernel as InterleavedKernel,
     TransitionKernel as TransitionKernel,
 )
 from distrax_like.inference.mcmc._metric import (
@@ -42,6 +43,7 @@ __all__ = [
     "HamiltonianInfo",
     "HamiltonianMonteCarlo",
     "HamiltonianState",
+    "InterleavedKernel",
     "KernelResults",
     "LowRankMetric",
     "Metric",

@@ -6,10 +6,10 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from distrax_like._misc import as_key, promote
-from distrax_like.inference.mcmc._kernel import TransitionKernel, as_step_size
+from distrax_like.inference.mcmc._kernel import InterleavedKernel, TransitionKernel, as_step_size
 
 
 class DualAveragingState(eqx.Module):
@@ -35,7 +35,7 @@ class DualAveragingState(eqx.Module):
         return self.inner_state.grads_target_log_prob
 
 
-class DualAveragingStepSizeAdaptation(TransitionKernel):
+class DualAveragingStepSizeAdaptation(InterleavedKernel):
     r"""Steps the inner kernel and moves its step size until it accepts at the wanted rate.
 
     With $a_t$ the acceptance probability of transition $t$ of `num_adaptation_steps`,
@@ -107,7 +107,35 @@ class DualAveragingStepSizeAdaptation(TransitionKernel):
 
     def step(self, state: DualAveragingState, *, seed: Any) -> tuple[DualAveragingState, Any]:
         seed = as_key(seed, "DualAveragingStepSizeAdaptation.step")
-        inner_state, info = self.adapted_kernel(state).step(state.inner_state, seed=seed)
+        return self._adapt(state, *self.adapted_kernel(state).step(state.inner_state, seed=seed))
+
+    def scratch(self, state: DualAveragingState) -> Any:
+        return self.adapted_kernel(state).scratch(state.inner_state)
+
+    def begin(self, state: DualAveragingState, *, seed: Any) -> Any:
+        return self.adapted_kernel(state).begin(state.inner_state, seed=seed)
+
+    def tick(self, state: DualAveragingState, work: Any, scratch: Any) -> Any:
+        return self.adapted_kernel(state).tick(state.inner_state, work, scratch)
+
+    def waits(self, work: Any) -> Bool[Array, ""]:
+        return self.inner_kernel.waits(work)  # type: ignore[attr-defined]
+
+    def turn(self, state: DualAveragingState, work: Any, scratch: Any) -> Any:
+        return self.adapted_kernel(state).turn(state.inner_state, work, scratch)
+
+    def ended(self, work: Any) -> Bool[Array, ""]:
+        return self.inner_kernel.ended(work)  # type: ignore[attr-defined]
+
+    def finish(self, state: DualAveragingState, work: Any) -> tuple[DualAveragingState, Any]:
+        return self._adapt(state, *self.adapted_kernel(state).finish(state.inner_state, work))
+
+    @property
+    def is_interleaved(self) -> bool:
+        return self.inner_kernel.is_interleaved
+
+    def _adapt(self, state: DualAveragingState, inner_state: Any, info: Any) -> tuple[DualAveragingState, Any]:
+        """The state after a transition of the inner kernel."""
         dtype = state.error_sum.dtype
         delta, gamma, t0, kappa = (
             x.astype(dtype)

@@ -34,6 +34,11 @@ class TransitionKernel(eqx.Module):
 
     target_log_prob_fn: eqx.AbstractVar[Callable[..., Any]]
 
+    @property
+    def is_interleaved(self) -> bool:
+        """Whether this is an `InterleavedKernel`, and so is what it wraps."""
+        return False
+
     @abc.abstractmethod
     def init(self, position: PyTree, *, seed: Any = None) -> Any:
         """The state of a chain at `position`.
@@ -52,6 +57,48 @@ class TransitionKernel(eqx.Module):
 
         **Returns:** the next state, and information about the transition, both modules.
         """
+
+
+class InterleavedKernel(TransitionKernel):
+    """A kernel whose transition can be cut into ticks of one gradient each.
+
+    So chains that step together need not wait for the longest transition: in every tick each takes one step of its own.
+    A transition is `begin`; then `tick`, followed by `turn` where the work `waits`, until it has `ended`; then
+    `finish`. That gives what `step` gives, with the same seed. All are for one chain; the driver maps them, and skips
+    `turn` and `finish` in ticks in which no chain needs them.
+    """
+
+    @property
+    def is_interleaved(self) -> bool:
+        return True
+
+    @abc.abstractmethod
+    def scratch(self, state: Any) -> Any:
+        """Memory that only `tick` writes, whatever it holds at first; apart, since passing it on may mean a copy."""
+
+    @abc.abstractmethod
+    def begin(self, state: Any, *, seed: Any) -> Any:
+        """The work of a transition before its first tick."""
+
+    @abc.abstractmethod
+    def tick(self, state: Any, work: Any, scratch: Any) -> tuple[Any, Any]:
+        """Takes one gradient, and returns work and scratch."""
+
+    @abc.abstractmethod
+    def waits(self, work: Any) -> Bool[Array, ""]:
+        """Whether `turn` must come before the next tick."""
+
+    @abc.abstractmethod
+    def turn(self, state: Any, work: Any, scratch: Any) -> Any:
+        """What is to be done less often than every tick."""
+
+    @abc.abstractmethod
+    def ended(self, work: Any) -> Bool[Array, ""]:
+        """Whether the transition is complete, asked after `turn`."""
+
+    @abc.abstractmethod
+    def finish(self, state: Any, work: Any) -> tuple[Any, Any]:
+        """What `step` returns."""
 
 
 class HamiltonianState(eqx.Module):

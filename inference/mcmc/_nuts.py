@@ -3,18 +3,21 @@
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from equinox import field
 from jax import lax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
 from distrax_like._misc import as_callable, as_key, promote
 from distrax_like.inference.mcmc._hash import uniform
 from distrax_like.inference.mcmc._kernel import (
+    Flat,
     HamiltonianInfo,
     HamiltonianKernel,
     HamiltonianState,
+    InterleavedKernel,
     as_step_size,
     energy_drop,
     hamiltonian,
@@ -26,7 +29,42 @@ from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
 _LEAF, _DOUBLING = 0, 1
 
 
-class NoUTurnSampler(HamiltonianKernel):
+class _Tree(eqx.Module):
+    """A trajectory: its random words, its first energy, and what its halves have come to.
+
+    The edges are the positions, momenta and forces at both ends.
+    """
+
+    words: UInt[Array, " 3"]
+    energy: Float[Array, ""]
+    depth: Int[Array, ""]
+    edges: tuple[Array, Array, Array]
+    p_sum: Float[Array, " d"]
+    draw: tuple[Array, Array, Array, Array]
+    log_weight: Float[Array, ""]
+    accept_sum: Float[Array, ""]
+    leapfrogs: Int[Array, ""]
+    stopped: Bool[Array, ""]
+    diverging: Bool[Array, ""]
+    ended: Bool[Array, ""]
+
+
+class _Half(eqx.Module):
+    """The new half of a tree while it grows leaf by leaf; `weight` is a logarithm and a factor."""
+
+    leaf: Int[Array, ""]
+    edge: tuple[Array, Array, Array]
+    p_sum: Float[Array, " d"]
+    draw: tuple[Array, Array, Array, Array]
+    u: Float[Array, ""]
+    weight: tuple[Array, Array]
+    accept_sum: Float[Array, ""]
+    turning: Bool[Array, ""]
+    diverging: Bool[Array, ""]
+    ended: Bool[Array, ""]
+
+
+class NoUTurnSampler(HamiltonianKernel, InterleavedKernel):
     """The no-U-turn sampler: Hamiltonian Monte Carlo whose trajectory doubles until it turns back.
 
     The draw is multinomial within each new half and biased towards the new half at the top; a trajectory turns when its
@@ -71,105 +109,168 @@ class NoUTurnSampler(HamiltonianKernel):
         self.extra_turn_checks = extra_turn_checks
 
     def step(self, state: HamiltonianState, *, seed: Any) -> tuple[HamiltonianState, HamiltonianInfo]:
-        momentum_key, tree_key = jax.random.split(as_key(seed, "NoUTurnSampler.step"))
         flat = self._flat(state)
-        x0, grad0 = flat.position, flat.grad
-        dtype = x0.dtype
-        zero = jnp.zeros((), dtype)
-        p0, force0 = flat.draw_momentum(momentum_key), flat.force(grad0)
-        energy0 = hamiltonian(flat.target_log_prob, p0)
-        words = jax.random.bits(tree_key, (3,), jnp.uint32)
-        directions, words = words[2], words[:2]
+
+        def double(carry: tuple[_Tree, Any]) -> tuple[_Tree, Any]:
+            tree, rows = carry
+            half, rows = lax.while_loop(
+                lambda carry: ~carry[0].ended,
+                lambda carry: self._grow(flat, tree, *carry, self._turned),
+                (self._open(tree), rows),
+            )
+            return self._close(tree, half, rows), rows
+
+        start = self._begin(flat, seed), self.scratch(state)
+        tree, _ = lax.while_loop(lambda carry: ~carry[0].ended, double, start)
+        return self._end(flat, tree)
+
+    def scratch(self, state: HamiltonianState) -> tuple[Array, ...]:
+        flat = self._flat(state)
         # One row for each level of the largest subtree, and one that is only written.
-        momenta, sums = (jnp.zeros((self.max_tree_depth, *shape), dtype) for shape in (p0.shape, x0.shape))
-        checkpoints = (momenta, sums, momenta) if self.extra_turn_checks else (momenta, sums)
+        sums = jnp.zeros((self.max_tree_depth, flat.position.size), flat.position.dtype)
+        momenta = jnp.zeros((self.max_tree_depth, *flat.force(flat.grad).shape), sums.dtype)
+        return (momenta, sums, momenta) if self.extra_turn_checks else (momenta, sums)
 
-        def subtree(depth: Array, sign: Array, x: Array, p: Array, force: Array, checkpoints: Any) -> Any:
-            """`2**depth` leaves from the edge (x, p, force) on, fewer where they turn or diverge."""
-            size = jnp.left_shift(1, depth)
+    def begin(self, state: HamiltonianState, *, seed: Any) -> tuple["_Tree", "_Half"]:
+        tree = self._begin(self._flat(state), seed)
+        return tree, self._open(tree)
 
-            def unfinished(carry: Any) -> Array:
-                leaf, *_, turning, diverging = carry
-                return (leaf < size) & ~turning & ~diverging
+    def tick(self, state: HamiltonianState, work: tuple["_Tree", "_Half"], scratch: Any) -> Any:
+        tree, half = work
+        half, scratch = self._grow(self._flat(state), tree, half, scratch, self._turned_at_once)
+        return (tree, half), scratch
 
-            def grow(carry: Any) -> Any:
-                leaf, x, p, force, p_sum, draw, u, (top, weight), accept_sum, checkpoints, _, _ = carry
-                x, p, force, value, grad = flat.leapfrog(sign, x, p, force)
-                energy = hamiltonian(value, p)
-                drop = energy_drop(energy0, energy)
-                # Weights relative to the largest so far: no logarithm, and no overflow.
-                new_top = jnp.maximum(top, drop)
-                new_weight = jnp.exp(drop - new_top)
-                weight = weight * jnp.exp(top - new_top) + new_weight
-                draw = _where(u * weight <= new_weight, (x, value, grad, energy), draw)
-                p_sum = p_sum + p[0]
-                turning, checkpoints = self._turned(leaf, p, p_sum, checkpoints)
-                accept_sum = accept_sum + jnp.exp(jnp.minimum(drop, 0.0))
-                diverging = drop < -self.max_energy_diff
-                # The next leaf's number, and not this one's: what the loop carries is computed once, where XLA would
-                # copy the cipher into each of the fused selects that use it.
-                u = uniform(words, size + leaf + 1, _LEAF, dtype)
-                weights = new_top, weight
-                return leaf + 1, x, p, force, p_sum, draw, u, weights, accept_sum, checkpoints, turning, diverging
+    def waits(self, work: tuple["_Tree", "_Half"]) -> Array:
+        return work[1].ended
 
-            no_weight = jnp.full_like(zero, jnp.finfo(dtype).min), zero
-            false = jnp.asarray(False)
-            leaf = jnp.zeros_like(depth)
-            draw, u = (x, zero, x, zero), uniform(words, size, _LEAF, dtype)
-            carry = leaf, x, p, force, jnp.zeros_like(x), draw, u, no_weight, zero, checkpoints, false, false
-            return lax.while_loop(unfinished, grow, carry)
+    def turn(self, state: HamiltonianState, work: tuple["_Tree", "_Half"], scratch: Any) -> tuple["_Tree", "_Half"]:
+        tree = self._close(*work, scratch)
+        return tree, self._open(tree)
 
-        def growing(carry: Any) -> Array:
-            depth, *_, stop, _ = carry
-            return (depth < self.max_tree_depth) & ~stop
+    def ended(self, work: tuple["_Tree", "_Half"]) -> Array:
+        return work[0].ended
 
-        def double(carry: Any) -> Any:
-            depth, edges, p_sum, draw, log_weight, accept_sum, leapfrogs, checkpoints, _, _ = carry
-            forward = jnp.right_shift(directions, depth.astype(jnp.uint32)) & 1
-            side = forward.astype(jnp.int32)
-            x, p_near, force = (lax.dynamic_index_in_dim(edge, side, keepdims=False) for edge in edges)
-            p_far = lax.dynamic_index_in_dim(edges[1], 1 - side, keepdims=False)
-            sign = jnp.where(forward, 1, -1).astype(dtype)
-            leaves, x, p, force, new_p_sum, new_draw, _, (top, weight), new_accept, checkpoints, turning, diverging = (
-                subtree(depth, sign, x, p_near, force, checkpoints)
-            )
-            complete = ~turning & ~diverging
-            new_log_weight = top + jnp.log(weight)
-            take = jnp.log(uniform(words, depth, _DOUBLING, dtype)) <= new_log_weight - log_weight
-            draw = _where(complete & take, new_draw, draw)
-            turned = _turns(p_far, p, p_sum + new_p_sum)
-            if self.extra_turn_checks:
-                p_first = checkpoints[0][0]  # of the new half, next to `p_near`
-                turned |= _turns(p_far, p_first, p_sum + p_first[0]) | _turns(p_near, p, p_near[0] + new_p_sum)
-            new = x, p, force
-            edges = tuple(lax.dynamic_update_index_in_dim(edge, end, side, 0) for edge, end in zip(edges, new))
-            return (
-                depth + 1,
-                edges,
-                p_sum + new_p_sum,
-                draw,
-                jnp.logaddexp(log_weight, new_log_weight),
-                accept_sum + new_accept,
-                leapfrogs + leaves,
-                checkpoints,
-                turned | ~complete,
-                diverging,
-            )
+    def finish(
+        self, state: HamiltonianState, work: tuple["_Tree", "_Half"]
+    ) -> tuple[HamiltonianState, HamiltonianInfo]:
+        return self._end(self._flat(state), work[0])
 
-        edges = tuple(jnp.stack([z, z]) for z in (x0, p0, force0))
-        count, false = jnp.zeros((), jnp.int32), jnp.asarray(False)
-        draw = x0, flat.target_log_prob, grad0, energy0
-        carry = count, edges, p0[0], draw, zero, zero, count, checkpoints, false, false
-        carry = lax.while_loop(growing, double, carry)
-        _, _, _, (x, value, grad, energy), _, accept_sum, leapfrogs, _, stop, diverging = carry
+    def _begin(self, flat: Flat, seed: Any) -> "_Tree":
+        """A tree of one point."""
+        momentum_key, tree_key = jax.random.split(as_key(seed, "NoUTurnSampler.step"))
+        x, grad = flat.position, flat.grad
+        p, force = flat.draw_momentum(momentum_key), flat.force(grad)
+        energy = hamiltonian(flat.target_log_prob, p)
+        return _Tree(
+            words=jax.random.bits(tree_key, (3,), jnp.uint32),
+            energy=energy,
+            depth=jnp.zeros((), jnp.int32),
+            edges=tuple(jnp.stack([z, z]) for z in (x, p, force)),
+            p_sum=p[0],
+            draw=(x, flat.target_log_prob, grad, energy),
+            log_weight=jnp.zeros_like(energy),
+            accept_sum=jnp.zeros_like(energy),
+            leapfrogs=jnp.zeros((), jnp.int32),
+            stopped=jnp.asarray(False),
+            diverging=jnp.asarray(False),
+            ended=jnp.asarray(False),
+        )
+
+    def _open(self, tree: "_Tree") -> "_Half":
+        """The next half of the tree, of `2**depth` leaves, before its first one."""
+        side = self._side(tree)
+        x, p, force = (lax.dynamic_index_in_dim(edge, side, keepdims=False) for edge in tree.edges)
+        zero = jnp.zeros_like(tree.energy)
+        return _Half(
+            leaf=jnp.zeros_like(tree.depth),
+            edge=(x, p, force),
+            p_sum=jnp.zeros_like(x),
+            draw=(x, zero, x, zero),
+            u=uniform(tree.words[:2], jnp.left_shift(1, tree.depth), _LEAF, x.dtype),
+            weight=(jnp.full_like(zero, jnp.finfo(x.dtype).min), zero),
+            accept_sum=zero,
+            turning=jnp.asarray(False),
+            diverging=jnp.asarray(False),
+            ended=jnp.asarray(False),
+        )
+
+    def _side(self, tree: "_Tree") -> Array:
+        return (jnp.right_shift(tree.words[2], tree.depth.astype(jnp.uint32)) & 1).astype(jnp.int32)
+
+    def _grow(self, flat: Flat, tree: "_Tree", half: "_Half", rows: Any, turned: Callable[..., Any]) -> Any:
+        """One more leaf, and the rows of checkpoints with it."""
+        size = jnp.left_shift(1, tree.depth)
+        sign = (2 * self._side(tree) - 1).astype(tree.energy.dtype)
+        x, p, force, value, grad = flat.leapfrog(sign, *half.edge)
+        energy = hamiltonian(value, p)
+        drop = energy_drop(tree.energy, energy)
+        # Weights relative to the largest so far: no logarithm, and no overflow.
+        top, weight = half.weight
+        new_top = jnp.maximum(top, drop)
+        new_weight = jnp.exp(drop - new_top)
+        weight = weight * jnp.exp(top - new_top) + new_weight
+        draw = _where(half.u * weight <= new_weight, (x, value, grad, energy), half.draw)
+        p_sum = half.p_sum + p[0]
+        turning, rows = turned(half.leaf, p, p_sum, rows)
+        diverging = drop < -self.max_energy_diff
+        new = _Half(
+            leaf=half.leaf + 1,
+            edge=(x, p, force),
+            p_sum=p_sum,
+            draw=draw,
+            # The next leaf's number, and not this one's: what the loop carries is computed once, where XLA would copy
+            # the cipher into each of the fused selects that use it.
+            u=uniform(tree.words[:2], size + half.leaf + 1, _LEAF, x.dtype),
+            weight=(new_top, weight),
+            accept_sum=half.accept_sum + jnp.exp(jnp.minimum(drop, 0.0)),
+            turning=turning,
+            diverging=diverging,
+            ended=(half.leaf + 1 == size) | turning | diverging,
+        )
+        return new, rows
+
+    def _close(self, tree: "_Tree", half: "_Half", rows: Any) -> "_Tree":
+        """The tree with its new half, which has ended."""
+        side = self._side(tree)
+        p_near, p_far = (lax.dynamic_index_in_dim(tree.edges[1], i, keepdims=False) for i in (side, 1 - side))
+        p, p_sum = half.edge[1], tree.p_sum + half.p_sum
+        complete = ~half.turning & ~half.diverging
+        top, weight = half.weight
+        log_weight = top + jnp.log(weight)
+        u = uniform(tree.words[:2], tree.depth, _DOUBLING, p.dtype)
+        draw = _where(complete & (jnp.log(u) <= log_weight - tree.log_weight), half.draw, tree.draw)
+        turned = _turns(p_far, p, p_sum)
+        if self.extra_turn_checks:
+            p_first = rows[0][0]  # of the new half, next to `p_near`
+            turned |= _turns(p_far, p_first, tree.p_sum + p_first[0]) | _turns(p_near, p, p_near[0] + half.p_sum)
+        stopped = turned | ~complete
+        return _Tree(
+            words=tree.words,
+            energy=tree.energy,
+            depth=tree.depth + 1,
+            edges=tuple(
+                lax.dynamic_update_index_in_dim(edge, end, side, 0) for edge, end in zip(tree.edges, half.edge)
+            ),
+            p_sum=p_sum,
+            draw=draw,
+            log_weight=jnp.logaddexp(tree.log_weight, log_weight),
+            accept_sum=tree.accept_sum + half.accept_sum,
+            leapfrogs=tree.leapfrogs + half.leaf,
+            stopped=stopped,
+            diverging=half.diverging,
+            ended=stopped | (tree.depth + 1 == self.max_tree_depth),
+        )
+
+    def _end(self, flat: Flat, tree: "_Tree") -> tuple[HamiltonianState, HamiltonianInfo]:
+        x, value, grad, energy = tree.draw
         info = HamiltonianInfo(
             target_log_prob=value,
-            step_size=self._info_step_size(x0),
-            log_accept_ratio=jnp.log(accept_sum / leapfrogs.astype(dtype)),
-            leapfrogs_taken=leapfrogs,
-            is_accepted=jnp.any(x != x0),
-            reach_max_depth=~stop,
-            has_divergence=diverging,
+            step_size=self._info_step_size(x),
+            log_accept_ratio=jnp.log(tree.accept_sum / tree.leapfrogs.astype(x.dtype)),
+            leapfrogs_taken=tree.leapfrogs,
+            is_accepted=jnp.any(x != flat.position),
+            reach_max_depth=~tree.stopped,
+            has_divergence=tree.diverging,
             energy=energy,
         )
         return flat.state(x, value, grad), info
@@ -209,6 +310,35 @@ class NoUTurnSampler(HamiltonianKernel):
         # The momentum before the next leaf, for when that one starts a right half.
         rest = [lax.dynamic_update_index_in_dim(c, p, still_open, 0) for c in rest]
         return turning, (momenta, sums, *rest)
+
+    def _turned_at_once(self, leaf: Array, p: Array, p_sum: Array, rows: Any) -> Any:
+        """The same without a loop: all levels are tested, and those that count are looked at.
+
+        For many chains together, whose loops would wait for each other.
+        """
+        opened, still_open = lax.population_count(leaf), lax.population_count(leaf + 1)
+        momenta, sums, *rest = rows
+        momenta = lax.dynamic_update_index_in_dim(momenta, p, opened, 0)
+        sums = lax.dynamic_update_index_in_dim(sums, p_sum, opened, 0)
+        row = jnp.arange(self.max_tree_depth)
+
+        def shifted(rows: Array, now: Array) -> Array:
+            """The row above each, `now` above the highest level that is complete."""
+            above = jnp.concatenate([rows[1:], rows[:1]])
+            lowest = (row == opened - 1).reshape(-1, *(1,) * now.ndim)
+            return jnp.where(lowest, now, above)
+
+        def turns(a: Array, b: Array, total: Array) -> Array:
+            return (jnp.sum(a[:, -1] * total, -1) <= 0) | (jnp.sum(b[:, -1] * total, -1) <= 0)
+
+        here = jnp.broadcast_to(p, momenta.shape)
+        turning = turns(momenta, here, p_sum - sums + momenta[:, 0])
+        if self.extra_turn_checks:
+            first, first_sum, last = shifted(momenta, p), shifted(sums, p_sum), shifted(rest[0], p)
+            turning |= turns(momenta, first, first_sum - sums + momenta[:, 0])
+            turning |= turns(last, here, p_sum - first_sum + first[:, 0] + last[:, 0])
+        rest = [lax.dynamic_update_index_in_dim(c, p, still_open, 0) for c in rest]
+        return jnp.any(turning & (row >= still_open - 1) & (row < opened)), (momenta, sums, *rest)
 
 
 def _turns(p: Array, q: Array, p_sum: Array) -> Array:

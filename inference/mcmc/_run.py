@@ -26,7 +26,21 @@ _PATIENCE = 1.0
 # The key of a kernel's `init`, out of reach of the transitions' numbers.
 _INIT = 2**32 - 1
 
-EXECUTIONS = ("sequential", "batched")
+EXECUTIONS = ("sequential", "batched", "interleaved")
+
+
+def choose_execution(who: str, kernel: TransitionKernel, execution: str | None) -> str:
+    """The one that is asked for, or the platform's.
+
+    **Raises:** `ValueError` for an unknown one, or one that the kernel does not have.
+    """
+    if execution is None:
+        return "sequential" if jax.default_backend() == "cpu" else "interleaved" if kernel.is_interleaved else "batched"
+    if execution not in EXECUTIONS:
+        raise ValueError(f"{who}: execution must be one of {', '.join(EXECUTIONS)}, got {execution!r}")
+    if execution == "interleaved" and not kernel.is_interleaved:
+        raise ValueError(f"{who}: {type(kernel).__name__} cannot be interleaved")
+    return execution
 
 
 class KernelResults(eqx.Module):
@@ -57,6 +71,9 @@ class Run(eqx.Module):
 
     @eqx.filter_jit
     def __call__(self, results: KernelResults, counts: Int[Array, " n"]) -> tuple[KernelResults, Any]:
+        if self.execution == "interleaved":
+            return self._interleaved(results, counts)
+
         def one_chain(state: Any, key: Any) -> Any:
             like = eqx.filter_eval_shape(lambda s: self.kernel.step(s, seed=key)[1], state)
             # Counts of 0 pad a chunk, and their rows are dropped: what this info holds is never seen.
@@ -77,6 +94,65 @@ class Run(eqx.Module):
         state, draws = self.each_chain(one_chain, results.state, axis=1)
         return KernelResults(state, results.num_transitions + jnp.sum(counts, dtype=jnp.int32)), draws
 
+    def _interleaved(self, results: KernelResults, counts: Int[Array, " n"]) -> tuple[KernelResults, Any]:
+        """All chains in one loop of ticks: in each, every chain takes one gradient of its own transition.
+
+        A chain that has made all its transitions goes on in one that is thrown away. The loop's length is the largest
+        number of gradients that a chain needs.
+        """
+        kernel: Any = self.kernel
+        chains, num = self.chains, math.prod(self.chains)
+        keys = self._keys(num)
+        state = jtu.tree_map(lambda x: x.reshape(num, *x.shape[len(chains) :]), results.state)
+        ends = jnp.cumsum(counts)
+        total = ends[-1]
+
+        def begin(state: Any, key: Any, done: Array) -> Any:
+            return kernel.begin(state, seed=jax.random.fold_in(key, results.num_transitions + done))
+
+        def turn(state: Any, work: Any, scratch: Any) -> Any:
+            return _where(kernel.waits(work), kernel.turn(state, work, scratch), work)
+
+        def restart(state: Any, work: Any, key: Any, done: Array) -> Any:
+            ended = kernel.ended(work)
+            counted = ended & (done < total)
+            new, info = kernel.finish(state, work)
+            state, done = _where(counted, new, state), done + counted
+            # The row that this transition completes; out of range where it completes none.
+            row = jnp.searchsorted(ends, done).astype(jnp.int32)
+            row = jnp.where(counted & (ends[row] == done), row, len(counts))
+            return state, _where(ended, begin(state, key, done), work), done, (row, self.keep(kernel, new, info))
+
+        def body(carry: Any) -> Any:
+            state, work, scratch, done, rows = carry
+            work, scratch = jax.vmap(kernel.tick)(state, work, scratch)
+            waiting = jnp.any(jax.vmap(kernel.waits)(work))
+            work = jax.lax.cond(waiting, jax.vmap(turn), lambda state, work, scratch: work, state, work, scratch)
+            ended = jnp.any(jax.vmap(kernel.ended)(work))
+            state, work, done, (row, draws) = jax.lax.cond(
+                ended,
+                jax.vmap(restart),
+                lambda state, work, keys, done: (state, work, done, none),
+                state,
+                work,
+                keys,
+                done,
+            )
+            # Outside of the branches, so that the rows are not copied.
+            rows = jtu.tree_map(lambda xs, x: xs.at[row, jnp.arange(num)].set(x, mode="drop"), rows, draws)
+            return state, work, scratch, done, rows
+
+        done = jnp.zeros(num, jnp.int32)
+        work, scratch = jax.vmap(begin)(state, keys, done), jax.vmap(kernel.scratch)(state)
+        like = eqx.filter_eval_shape(jax.vmap(restart), state, work, keys, done)[3][1]
+        rows = jtu.tree_map(lambda x: jnp.zeros((len(counts), *x.shape), x.dtype), like)
+        none = jnp.full(num, len(counts), jnp.int32), jtu.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+        carry = state, work, scratch, done, rows
+        state, _, _, _, rows = jax.lax.while_loop(lambda carry: jnp.any(carry[3] < total), body, carry)
+        state = jtu.tree_map(lambda x: x.reshape(chains + x.shape[1:]), state)
+        rows = jtu.tree_map(lambda x: x.reshape(len(counts), *chains, *x.shape[2:]), rows)
+        return KernelResults(state, results.num_transitions + total), rows
+
     @eqx.filter_jit
     def init(self, position: PyTree) -> KernelResults:
         """The state of every chain at `position`, whose parts have the chains' axes."""
@@ -86,16 +162,19 @@ class Run(eqx.Module):
 
         return KernelResults(self.each_chain(one_chain, position, axis=0)[0], jnp.zeros((), jnp.int32))
 
+    def _keys(self, num: int) -> Any:
+        numbers = self.first.astype(jnp.uint32) + jnp.arange(num, dtype=jnp.uint32)
+        return jax.vmap(lambda c: jax.random.fold_in(self.seed, c))(numbers)
+
     def each_chain(self, fn: Callable[..., Any], tree: Any, axis: int) -> Any:
         """`fn(tree of one chain, its key)` for every chain; the second output has the chains' axes at `axis`."""
         chains = self.chains
         num = math.prod(chains)
-        numbers = self.first.astype(jnp.uint32) + jnp.arange(max(num, 1), dtype=jnp.uint32)
-        keys = jax.vmap(lambda c: jax.random.fold_in(self.seed, c))(numbers)
+        keys = self._keys(max(num, 1))
         if not chains:
             return fn(tree, keys[0])
         tree = jtu.tree_map(lambda x: x.reshape(num, *x.shape[len(chains) :]), tree)
-        if self.execution == "batched":
+        if self.execution != "sequential":
             first, second = jax.vmap(fn, out_axes=(0, axis))(tree, keys)
         else:
             first, second = jax.lax.map(lambda args: fn(*args), (tree, keys))
@@ -116,7 +195,7 @@ class HostRun:
         chains, num = run.chains, math.prod(run.chains)
         self._rows = rows
         self._chains = chains
-        self._per_call, self._compiled = CHUNK, False
+        self._per_call, self._first, self._compiled = CHUNK, True, False
         if threads is None:
             threads = _num_cores() if run.execution == "sequential" else 1
         size = -(-num // max(1, min(threads, num)))
@@ -165,7 +244,10 @@ class HostRun:
             begin = time.perf_counter()
             draws = self._step(jnp.asarray(part + [0] * (rows - len(part)), jnp.int32))
             seconds = time.perf_counter() - begin
-            self._per_call = int(np.clip(sum(part) * _PATIENCE / max(seconds, 1e-9), 1, CHUNK))
+            # The first call may have compiled.
+            if not self._first:
+                self._per_call = int(np.clip(sum(part) * _PATIENCE / max(seconds, 1e-9), 1, CHUNK))
+            self._first = False
             advance(sum(part))
             done = end
             yield jtu.tree_map(lambda x, n=len(part): x[:n], draws)
@@ -188,6 +270,10 @@ class HostRun:
             outs = list(pool.map(call, range(len(self._runs))))
         self._results = [results for results, _ in outs]
         return self._joined([draws for _, draws in outs], 1)
+
+
+def _where(condition: Array, new: Any, old: Any) -> Any:
+    return jtu.tree_map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
 def _on_host(x: Array) -> Any:

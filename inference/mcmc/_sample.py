@@ -18,7 +18,7 @@ from distrax_like.inference.mcmc._checkpoint import Checkpoint
 from distrax_like.inference.mcmc._kernel import HamiltonianKernel, TransitionKernel
 from distrax_like.inference.mcmc._metric import Metric
 from distrax_like.inference.mcmc._nuts import NoUTurnSampler
-from distrax_like.inference.mcmc._run import CHUNK, EXECUTIONS, HostRun, KernelResults, Run, progress
+from distrax_like.inference.mcmc._run import CHUNK, HostRun, KernelResults, Run, choose_execution, progress
 from distrax_like.inference.mcmc._samples import Samples, by_site, sample_stats
 from distrax_like.inference.mcmc._start import find_start
 from distrax_like.inference.mcmc._warmup import Adaptation, FisherAdaptation, reasonable_log_step, settled
@@ -94,12 +94,10 @@ def sample(
     for name, (value, least) in (at_least | {"thin": (thin, 1)}).items():
         if value < least:
             raise ValueError(f"sample: {name} must be at least {least}, got {value}")
-    if execution not in (None, *EXECUTIONS):
-        raise ValueError(f"sample: execution must be one of {EXECUTIONS}, got {execution!r}")
-    execution = execution or ("sequential" if jax.default_backend() == "cpu" else "batched")
     adaptation = FisherAdaptation() if adaptation is None else adaptation
 
     inner = _kernel(target, kernel)
+    execution = choose_execution("sample", inner, execution)
     adapts = num_warmup > 0 and hasattr(inner, "step_size")
     chains = _Chains(inner, num_chains, seed, execution, adaptation if adapts else None, trace_fn)
     chains.start(init, num_warmup)

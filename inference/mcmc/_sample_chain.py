@@ -15,7 +15,7 @@ from jaxtyping import PyTree
 
 from distrax_like._misc import as_key, require
 from distrax_like.inference.mcmc._kernel import TransitionKernel
-from distrax_like.inference.mcmc._run import CHUNK, EXECUTIONS, HostRun, KernelResults, Run, progress
+from distrax_like.inference.mcmc._run import CHUNK, HostRun, KernelResults, Run, choose_execution, progress
 from distrax_like.inference.mcmc._target import ChainsTarget, as_position, evaluate, part_name
 
 
@@ -77,8 +77,10 @@ def sample_chain(
     - `seed`: a key.
     - `progress_bar`: show progress on stderr, through tqdm where it is installed. Ignored where the call is traced.
     - `execution`: "sequential" runs the chains one after the other inside the compiled program (where nothing is
-      traced, in one thread for each core), "batched" all at once. `None` takes the first on a CPU, where it is several
-      times faster, and the second elsewhere. A target with parameters of its own for each chain can only be batched.
+      traced, in one thread for each core); "batched" all at once, each transition as long as the longest of them;
+      "interleaved" all at once, none waiting for another's transition (for an `InterleavedKernel`). `None` takes the
+      first on a CPU, where it is several times faster, and the last that the kernel has elsewhere. A target with
+      parameters of its own for each chain cannot be sequential.
 
     **Returns:** `StatesAndTrace`, whose leaves have shape `(num_results, *B, ...)`; `CheckpointableStatesAndTrace`
     if the final results are asked for; the draws alone if `trace_fn` is `None` and they are not.
@@ -166,8 +168,7 @@ def _chains_shape(kernel: TransitionKernel, position: PyTree) -> tuple[int, ...]
 def _choose_execution(
     kernel: TransitionKernel, position: PyTree, chains: tuple[int, ...], execution: str | None
 ) -> tuple[TransitionKernel, str]:
-    if execution not in (None, *EXECUTIONS):
-        raise ValueError(f'sample_chain: execution must be "sequential" or "batched", got {execution!r}')
+    chosen = choose_execution("sample_chain", kernel, execution)
     if not chains:
         return kernel, "sequential"
     one = jtu.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape[len(chains) :], x.dtype), position)
@@ -176,7 +177,7 @@ def _choose_execution(
     except Exception:  # The user's function may fail in any way on a state without its leading axes.
         separable = False
     if separable:
-        return kernel, execution or ("sequential" if jax.default_backend() == "cpu" else "batched")
+        return kernel, chosen
     if execution == "sequential":
         raise ValueError(
             'sample_chain: execution="sequential" needs a target that is a scalar at one chain\'s state; this one '
@@ -188,7 +189,7 @@ def _choose_execution(
     parts = position if isinstance(position, tuple | list) else (position,)
     converted = eqx.filter_closure_convert(target, *parts)
     target = ChainsTarget(converted if _is_traced(converted) else target, chains)
-    return eqx.tree_at(lambda k: k.target_log_prob_fn, kernel, target), "batched"
+    return eqx.tree_at(lambda k: k.target_log_prob_fn, kernel, target), execution or "batched"
 
 
 def _check_start(results: KernelResults, chains: tuple[int, ...]) -> KernelResults:

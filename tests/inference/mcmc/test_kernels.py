@@ -172,8 +172,9 @@ def blocks(leaf):
     return [2**k for k in range(1, 30) if (leaf + 1) % 2**k == 0]
 
 
+@pytest.mark.parametrize("check", [mcmc.NoUTurnSampler._turned, mcmc.NoUTurnSampler._turned_at_once])
 @pytest.mark.parametrize("extra", [True, False])
-def test_the_checkpoints_find_the_blocks_that_turn(extra):
+def test_the_checkpoints_find_the_blocks_that_turn(extra, check):
     kernel = mcmc.NoUTurnSampler(banana, 0.1, max_tree_depth=7, extra_turn_checks=extra)
     # A rotating momentum with noise: blocks of every size turn in some of the sequences, and not in others.
     angle = jnp.linspace(0.0, 1.0, 64)[:, None] * jnp.linspace(0.5, 9.0, 100)
@@ -184,7 +185,7 @@ def test_the_checkpoints_find_the_blocks_that_turn(extra):
     def run(momenta):
         def body(carry, p):
             leaf, p_sum, rows = carry
-            turning, rows = kernel._turned(leaf, p[None], p_sum + p, rows)
+            turning, rows = check(kernel, leaf, p[None], p_sum + p, rows)
             return (leaf + 1, p_sum + p, rows), turning
 
         rows = tuple(jnp.full(shape, jnp.nan) for shape in ((7, 1, 2), (7, 2), (7, 1, 2)))[: 3 if extra else 2]

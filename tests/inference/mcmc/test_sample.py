@@ -334,7 +334,7 @@ def test_errors():
         run(mcmc.NoUTurnSampler(lambda x: -(x**2), 0.1), jnp.zeros(()), kernel=lambda f: f)
     with pytest.raises(ValueError, match="sample: num_chains must be at least 1, got 0"):
         run(PINNED, num_chains=0)
-    with pytest.raises(ValueError, match="execution must be one of"):
+    with pytest.raises(ValueError, match="execution must be one of sequential, batched"):
         run(PINNED, execution="all")
     with pytest.raises(TypeError, match="sample needs a seed"):
         run(PINNED, seed=None)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from distrax_like.inference import mcmc
+from distrax_like.inference.mcmc._run import EXECUTIONS
 
 KEY = jax.random.key(0)
 
@@ -183,14 +184,44 @@ def test_what_is_returned():
 def test_executions_agree():
     start = jax.random.normal(KEY, (2, 3, 2))
     kernel = mcmc.DualAveragingStepSizeAdaptation(nuts(), 20)
-    runs = [mcmc.sample_chain(40, start, kernel=kernel, seed=KEY, execution=e) for e in ("sequential", "batched", None)]
-    same(runs[0], runs[1], rtol=0, atol=1e-10)
-    identical(runs[0].trace.leapfrogs_taken, runs[1].trace.leapfrogs_taken)
-    identical(runs[0] if jax.default_backend() == "cpu" else runs[1], runs[2])
+    runs = [mcmc.sample_chain(40, start, kernel=kernel, seed=KEY, execution=e) for e in (*EXECUTIONS, None)]
+    for other in runs[1:]:
+        same(runs[0], other, rtol=0, atol=1e-10)
+        identical(runs[0].trace.leapfrogs_taken, other.trace.leapfrogs_taken)
+    identical(runs[0] if jax.default_backend() == "cpu" else runs[2], runs[3])
     alone = mcmc.sample_chain(40, start[0, 0], kernel=kernel, seed=KEY)
     same(alone, jax.tree_util.tree_map(lambda x: x[:, 0, 0], runs[0]), rtol=0, atol=1e-10)
-    with pytest.raises(ValueError, match='execution must be "sequential" or "batched", got "?\'?vmap'):
+    with pytest.raises(ValueError, match="execution must be one of sequential, batched, interleaved, got 'vmap'"):
         mcmc.sample_chain(1, start, kernel=kernel, seed=KEY, execution="vmap")
+
+
+def test_interleaved_chains_wait_for_none():
+    """Ticks are as many as the gradients of the chain that needs most in a chunk; rows, thinning and resuming agree."""
+    ticks = []
+
+    class Counting(mcmc.NoUTurnSampler):
+        def tick(self, state, work, scratch):
+            jax.debug.callback(lambda _: ticks.append(1), state.target_log_prob)
+            return super().tick(state, work, scratch)
+
+    def target(x):
+        return -0.5 * jnp.sum(x**2 / jnp.array([0.01, 1.0, 4.0]), axis=-1)
+
+    start = jax.random.normal(KEY, (6, 3))
+    run = dict(num_burnin_steps=7, num_steps_between_results=1, seed=KEY)
+    sequential = mcmc.sample_chain(30, start, kernel=mcmc.NoUTurnSampler(target, 0.15), execution="sequential", **run)
+    interleaved = mcmc.sample_chain(30, start, kernel=Counting(target, 0.15), execution="interleaved", **run)
+    same(sequential, interleaved, rtol=0, atol=1e-10)
+    every = mcmc.sample_chain(
+        7 + 59, start, kernel=mcmc.NoUTurnSampler(target, 0.15), execution="interleaved", seed=KEY
+    ).trace.leapfrogs_taken
+    jax.effects_barrier()
+    # Calls of the compiled program: the burn-in and the rows.
+    expected = np.max(np.sum(every[:7], 0)) + np.max(np.sum(every[7:], 0))
+    assert len(ticks) == 6 * expected
+    assert expected < np.sum(np.max(every, 1))
+    with pytest.raises(ValueError, match="HamiltonianMonteCarlo cannot be interleaved"):
+        mcmc.sample_chain(1, start, kernel=hmc(), seed=KEY, execution="interleaved")
 
 
 class PerChain(eqx.Module):
