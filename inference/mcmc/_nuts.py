@@ -1,5 +1,6 @@
 """The no-U-turn sampler."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -113,11 +114,12 @@ class NoUTurnSampler(HamiltonianKernel, InterleavedKernel):
 
         def double(carry: tuple[_Tree, Any]) -> tuple[_Tree, Any]:
             tree, rows = carry
-            half, rows = lax.while_loop(
-                lambda carry: ~carry[0].ended,
-                lambda carry: self._grow(flat, tree, *carry, self._turned),
-                (self._open(tree), rows),
-            )
+
+            def grow(carry: tuple[_Half, Any]) -> tuple[_Half, Any]:
+                half, rows = self._grow(flat, tree, *carry)
+                return self._check(tree, half, rows, self._turned), rows
+
+            half, rows = lax.while_loop(lambda carry: ~carry[0].ended, grow, (self._open(tree), rows))
             return self._close(tree, half, rows), rows
 
         start = self._begin(flat, seed), self.scratch(state)
@@ -137,15 +139,25 @@ class NoUTurnSampler(HamiltonianKernel, InterleavedKernel):
 
     def tick(self, state: HamiltonianState, work: tuple["_Tree", "_Half"], scratch: Any) -> Any:
         tree, half = work
-        half, scratch = self._grow(self._flat(state), tree, half, scratch, self._turned_at_once)
+        half, scratch = self._grow(self._flat(state), tree, half, scratch)
         return (tree, half), scratch
 
     def waits(self, work: tuple["_Tree", "_Half"]) -> Array:
-        return work[1].ended
+        tree, half = work
+        # A leaf with an odd number, counted from 0, completes a pair: then there is something to check.
+        return (half.leaf % 2 == 0) | (half.leaf == jnp.left_shift(1, tree.depth)) | half.diverging
 
     def turn(self, state: HamiltonianState, work: tuple["_Tree", "_Half"], scratch: Any) -> tuple["_Tree", "_Half"]:
-        tree = self._close(*work, scratch)
-        return tree, self._open(tree)
+        tree, half = work
+        # Where chains are mapped over, their loops would wait for each other.
+        one, many = (functools.partial(self._check, turned=f) for f in (self._turned, self._turned_at_once))
+        half = lax.platform_dependent(tree, half, scratch, cpu=one, default=many)
+
+        def close(tree: _Tree, half: _Half) -> tuple[_Tree, _Half]:
+            tree = self._close(tree, half, scratch)
+            return tree, self._open(tree)
+
+        return lax.cond(half.ended, close, lambda tree, half: (tree, half), tree, half)
 
     def ended(self, work: tuple["_Tree", "_Half"]) -> Array:
         return work[0].ended
@@ -197,7 +209,7 @@ class NoUTurnSampler(HamiltonianKernel, InterleavedKernel):
     def _side(self, tree: "_Tree") -> Array:
         return (jnp.right_shift(tree.words[2], tree.depth.astype(jnp.uint32)) & 1).astype(jnp.int32)
 
-    def _grow(self, flat: Flat, tree: "_Tree", half: "_Half", rows: Any, turned: Callable[..., Any]) -> Any:
+    def _grow(self, flat: Flat, tree: "_Tree", half: "_Half", rows: Any) -> tuple["_Half", Any]:
         """One more leaf, and the rows of checkpoints with it."""
         size = jnp.left_shift(1, tree.depth)
         sign = (2 * self._side(tree) - 1).astype(tree.energy.dtype)
@@ -211,7 +223,7 @@ class NoUTurnSampler(HamiltonianKernel, InterleavedKernel):
         weight = weight * jnp.exp(top - new_top) + new_weight
         draw = _where(half.u * weight <= new_weight, (x, value, grad, energy), half.draw)
         p_sum = half.p_sum + p[0]
-        turning, rows = turned(half.leaf, p, p_sum, rows)
+        rows = self._write(half.leaf, half.edge[1], p, p_sum, rows)
         diverging = drop < -self.max_energy_diff
         new = _Half(
             leaf=half.leaf + 1,
@@ -223,11 +235,16 @@ class NoUTurnSampler(HamiltonianKernel, InterleavedKernel):
             u=uniform(tree.words[:2], size + half.leaf + 1, _LEAF, x.dtype),
             weight=(new_top, weight),
             accept_sum=half.accept_sum + jnp.exp(jnp.minimum(drop, 0.0)),
-            turning=turning,
+            turning=half.turning,
             diverging=diverging,
-            ended=(half.leaf + 1 == size) | turning | diverging,
+            ended=(half.leaf + 1 == size) | diverging,
         )
         return new, rows
+
+    def _check(self, tree: "_Tree", half: "_Half", rows: Any, turned: Callable[..., Array]) -> "_Half":
+        """The half after the turn checks that its last leaf makes possible."""
+        turning = turned(half.leaf - 1, half.edge[1], half.p_sum, rows)
+        return eqx.tree_at(lambda h: (h.turning, h.ended), half, (turning, half.ended | turning))
 
     def _close(self, tree: "_Tree", half: "_Half", rows: Any) -> "_Tree":
         """The tree with its new half, which has ended."""
@@ -275,19 +292,23 @@ class NoUTurnSampler(HamiltonianKernel, InterleavedKernel):
         )
         return flat.state(x, value, grad), info
 
-    def _turned(self, leaf: Array, p: Array, p_sum: Array, checkpoints: Any) -> Any:
-        """Whether one of the subtrees that `leaf` completes turns back; and the checkpoints with this leaf's.
+    def _write(self, leaf: Array, before: Array, p: Array, p_sum: Array, rows: Any) -> Any:
+        """The checkpoints with this leaf's: its momentum, the sum up to it, and the momentum `before` it.
 
         Numbered from 0, an even leaf n opens a subtree at each level that it starts, and popcount(n) are open around
-        it: that is the row of its momentum and of the sum up to it. The next leaf is inside popcount(n + 1), so those
-        in the rows from there on are complete. The rows above the open ones are free, so an odd leaf is written as
-        well, to no effect: a write that always happens is in place, where a `select` would copy the array.
+        it: that is its row. The rows above the open ones are free, so an odd leaf is written as well, to no effect: a
+        write that always happens is in place, where a `select` would copy the array.
+        """
+        opened = lax.population_count(leaf)
+        new = p, p_sum, before
+        return tuple(lax.dynamic_update_index_in_dim(c, z, opened, 0) for c, z in zip(rows, new))
+
+    def _turned(self, leaf: Array, p: Array, p_sum: Array, rows: Any) -> Array:
+        """Whether one of the subtrees that `leaf`, which has been written, completes turns back.
+
+        The next leaf is inside popcount(n + 1) subtrees, so those in the rows from there on are complete.
         """
         opened, still_open = lax.population_count(leaf), lax.population_count(leaf + 1)
-        momenta, sums, *rest = checkpoints
-        momenta = lax.dynamic_update_index_in_dim(momenta, p, opened, 0)
-        sums = lax.dynamic_update_index_in_dim(sums, p_sum, opened, 0)
-        rows = momenta, sums, *rest
 
         def unfinished(carry: Any) -> Array:
             row, turning, *_ = carry
@@ -306,27 +327,18 @@ class NoUTurnSampler(HamiltonianKernel, InterleavedKernel):
         # At the lowest level the halves are single leaves and the extra tests the same as the plain one; with `p` in
         # place of the left leaf the second one is never true.
         start = opened - 1, jnp.asarray(False), *(p, p_sum, p)[: len(rows)]
-        turning = lax.while_loop(unfinished, check, start)[1]
-        # The momentum before the next leaf, for when that one starts a right half.
-        rest = [lax.dynamic_update_index_in_dim(c, p, still_open, 0) for c in rest]
-        return turning, (momenta, sums, *rest)
+        return lax.while_loop(unfinished, check, start)[1]
 
-    def _turned_at_once(self, leaf: Array, p: Array, p_sum: Array, rows: Any) -> Any:
-        """The same without a loop: all levels are tested, and those that count are looked at.
-
-        For many chains together, whose loops would wait for each other.
-        """
+    def _turned_at_once(self, leaf: Array, p: Array, p_sum: Array, rows: Any) -> Array:
+        """The same without a loop: all levels are tested, and those that count are looked at."""
         opened, still_open = lax.population_count(leaf), lax.population_count(leaf + 1)
-        momenta, sums, *rest = rows
-        momenta = lax.dynamic_update_index_in_dim(momenta, p, opened, 0)
-        sums = lax.dynamic_update_index_in_dim(sums, p_sum, opened, 0)
+        momenta, sums, *before = rows
         row = jnp.arange(self.max_tree_depth)
 
-        def shifted(rows: Array, now: Array) -> Array:
-            """The row above each, `now` above the highest level that is complete."""
-            above = jnp.concatenate([rows[1:], rows[:1]])
+        def below(rows: Array, now: Array) -> Array:
+            """The row of the level below each: the next one, and `now` at the lowest level."""
             lowest = (row == opened - 1).reshape(-1, *(1,) * now.ndim)
-            return jnp.where(lowest, now, above)
+            return jnp.where(lowest, now, jnp.concatenate([rows[1:], rows[:1]]))
 
         def turns(a: Array, b: Array, total: Array) -> Array:
             return (jnp.sum(a[:, -1] * total, -1) <= 0) | (jnp.sum(b[:, -1] * total, -1) <= 0)
@@ -334,11 +346,10 @@ class NoUTurnSampler(HamiltonianKernel, InterleavedKernel):
         here = jnp.broadcast_to(p, momenta.shape)
         turning = turns(momenta, here, p_sum - sums + momenta[:, 0])
         if self.extra_turn_checks:
-            first, first_sum, last = shifted(momenta, p), shifted(sums, p_sum), shifted(rest[0], p)
+            first, first_sum, last = below(momenta, p), below(sums, p_sum), below(before[0], p)
             turning |= turns(momenta, first, first_sum - sums + momenta[:, 0])
             turning |= turns(last, here, p_sum - first_sum + first[:, 0] + last[:, 0])
-        rest = [lax.dynamic_update_index_in_dim(c, p, still_open, 0) for c in rest]
-        return jnp.any(turning & (row >= still_open - 1) & (row < opened)), (momenta, sums, *rest)
+        return jnp.any(turning & (row >= still_open - 1) & (row < opened))
 
 
 def _turns(p: Array, q: Array, p_sum: Array) -> Array:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
 from distrax_like.inference.mcmc._kernel import TransitionKernel
 
@@ -25,6 +25,7 @@ CHUNK = 128
 _PATIENCE = 1.0
 # The key of a kernel's `init`, out of reach of the transitions' numbers.
 _INIT = 2**32 - 1
+_NO_ROW = 2**31 - 1
 
 EXECUTIONS = ("sequential", "batched", "interleaved")
 
@@ -111,42 +112,32 @@ class Run(eqx.Module):
             return kernel.begin(state, seed=jax.random.fold_in(key, results.num_transitions + done))
 
         def turn(state: Any, work: Any, scratch: Any) -> Any:
-            return _where(kernel.waits(work), kernel.turn(state, work, scratch), work)
+            return kernel.turn(state, work, scratch)
 
-        def restart(state: Any, work: Any, key: Any, done: Array) -> Any:
-            ended = kernel.ended(work)
-            counted = ended & (done < total)
+        def restart(state: Any, work: Any, done: Array, key: Any) -> Any:
+            """The chain after the end of a transition, and the draw with its row; out of range if it completes none."""
+            counted = done < total
             new, info = kernel.finish(state, work)
             state, done = _where(counted, new, state), done + counted
-            # The row that this transition completes; out of range where it completes none.
             row = jnp.searchsorted(ends, done).astype(jnp.int32)
             row = jnp.where(counted & (ends[row] == done), row, len(counts))
-            return state, _where(ended, begin(state, key, done), work), done, (row, self.keep(kernel, new, info))
+            return (state, begin(state, key, done), done), (row, self.keep(kernel, new, info))
 
         def body(carry: Any) -> Any:
             state, work, scratch, done, rows = carry
             work, scratch = jax.vmap(kernel.tick)(state, work, scratch)
-            waiting = jnp.any(jax.vmap(kernel.waits)(work))
-            work = jax.lax.cond(waiting, jax.vmap(turn), lambda state, work, scratch: work, state, work, scratch)
-            ended = jnp.any(jax.vmap(kernel.ended)(work))
-            state, work, done, (row, draws) = jax.lax.cond(
-                ended,
-                jax.vmap(restart),
-                lambda state, work, keys, done: (state, work, done, none),
-                state,
-                work,
-                keys,
-                done,
+            waiting = jax.vmap(kernel.waits)(work)
+            work = _for_some(waiting, lambda work, rest: turn(rest[0], work, rest[1]), work, (state, scratch))
+            ended = jax.vmap(kernel.ended)(work)
+            (state, work, done), rows = _for_some_with_rows(
+                ended, lambda carry, key: restart(*carry, key), (state, work, done), keys, rows
             )
-            # Outside of the branches, so that the rows are not copied.
-            rows = jtu.tree_map(lambda xs, x: xs.at[row, jnp.arange(num)].set(x, mode="drop"), rows, draws)
             return state, work, scratch, done, rows
 
         done = jnp.zeros(num, jnp.int32)
         work, scratch = jax.vmap(begin)(state, keys, done), jax.vmap(kernel.scratch)(state)
-        like = eqx.filter_eval_shape(jax.vmap(restart), state, work, keys, done)[3][1]
+        like = eqx.filter_eval_shape(jax.vmap(restart), state, work, done, keys)[1][1]
         rows = jtu.tree_map(lambda x: jnp.zeros((len(counts), *x.shape), x.dtype), like)
-        none = jnp.full(num, len(counts), jnp.int32), jtu.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), like)
         carry = state, work, scratch, done, rows
         state, _, _, _, rows = jax.lax.while_loop(lambda carry: jnp.any(carry[3] < total), body, carry)
         state = jtu.tree_map(lambda x: x.reshape(chains + x.shape[1:]), state)
@@ -274,6 +265,47 @@ class HostRun:
 
 def _where(condition: Array, new: Any, old: Any) -> Any:
     return jtu.tree_map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
+def _for_some(flags: Bool[Array, " n"], fn: Callable[[Any, Any], Any], carry: Any, rest: Any) -> Any:
+    """The carry of each item that is flagged replaced by `fn(carry, rest)`, both of that item."""
+    return _for_some_with_rows(
+        flags, lambda carry, rest: (fn(carry, rest), (jnp.zeros((), jnp.int32), ())), carry, rest, ()
+    )[0]
+
+
+def _for_some_with_rows(
+    flags: Bool[Array, " n"], fn: Callable[[Any, Any], Any], carry: Any, rest: Any, rows: Any
+) -> Any:
+    """The same where `fn` also returns a row, out of range for none, and what to write into the item's column there.
+
+    On a CPU one flagged item after the other, since there are few; else all at once, if there are any.
+    """
+
+    def one_by_one(flags: Array, carry: Any, rest: Any, rows: Any) -> Any:
+        def body(loop: Any) -> Any:
+            flags, carry, rows = loop
+            i = jnp.argmax(flags)
+            new, (row, out) = fn(*jtu.tree_map(lambda x: x[i], (carry, rest)))
+            carry = jtu.tree_map(lambda xs, x: xs.at[i].set(x), carry, new)
+            rows = jtu.tree_map(lambda xs, x: xs.at[row, i].set(x, mode="drop"), rows, out)
+            return flags.at[i].set(False), carry, rows
+
+        return jax.lax.while_loop(lambda loop: jnp.any(loop[0]), body, (flags, carry, rows))[1:]
+
+    def at_once(flags: Array, carry: Any, rest: Any, rows: Any) -> Any:
+        def some(carry: Any, rest: Any) -> Any:
+            new, (row, out) = jax.vmap(fn)(carry, rest)
+            return jax.vmap(_where)(flags, new, carry), (jnp.where(flags, row, _NO_ROW), out)
+
+        like = eqx.filter_eval_shape(jax.vmap(fn), carry, rest)[1]
+        none = jtu.tree_map(lambda x: jnp.full(x.shape, _NO_ROW if x is like[0] else 0, x.dtype), like)
+        carry, (row, out) = jax.lax.cond(jnp.any(flags), some, lambda carry, rest: (carry, none), carry, rest)
+        # Outside of the branches, so that the rows are not copied.
+        where = jnp.arange(len(flags))
+        return carry, jtu.tree_map(lambda xs, x: xs.at[row, where].set(x, mode="drop"), rows, out)
+
+    return jax.lax.platform_dependent(flags, carry, rest, rows, cpu=one_by_one, default=at_once)
 
 
 def _on_host(x: Array) -> Any:

@@ -184,12 +184,14 @@ def test_the_checkpoints_find_the_blocks_that_turn(extra, check):
     @jax.vmap
     def run(momenta):
         def body(carry, p):
-            leaf, p_sum, rows = carry
-            turning, rows = check(kernel, leaf, p[None], p_sum + p, rows)
-            return (leaf + 1, p_sum + p, rows), turning
+            leaf, p_sum, before, rows = carry
+            rows = kernel._write(leaf, before, p[None], p_sum + p, rows)
+            turning = check(kernel, leaf, p[None], p_sum + p, rows)
+            return (leaf + 1, p_sum + p, p[None], rows), turning
 
         rows = tuple(jnp.full(shape, jnp.nan) for shape in ((7, 1, 2), (7, 2), (7, 1, 2)))[: 3 if extra else 2]
-        return jax.lax.scan(body, (jnp.zeros((), jnp.int32), jnp.zeros(2), rows), momenta)[1]
+        start = jnp.zeros((), jnp.int32), jnp.zeros(2), jnp.zeros((1, 2)), rows
+        return jax.lax.scan(body, start, momenta)[1]
 
     found = np.asarray(run(jnp.swapaxes(momenta, 0, 1)))
     momenta = np.asarray(momenta)
