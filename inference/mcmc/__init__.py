@@ -25,11 +25,15 @@ from distrax_like.inference.mcmc._sample_chain import (
     StatesAndTrace as StatesAndTrace,
     sample_chain as sample_chain,
 )
-from distrax_like.inference.mcmc._samples import Samples as Samples
+from distrax_like.inference.mcmc._samples import Samples as Samples, Summary as Summary
 from distrax_like.inference.mcmc._warmup import (
     Adaptation as Adaptation,
     FisherAdaptation as FisherAdaptation,
     StanAdaptation as StanAdaptation,
+)
+from distrax_like.inference.stats import (
+    effective_sample_size as effective_sample_size,
+    potential_scale_reduction as potential_scale_reduction,
 )
 
 __all__ = [
@@ -51,7 +55,10 @@ __all__ = [
     "Samples",
     "StanAdaptation",
     "StatesAndTrace",
+    "Summary",
     "TransitionKernel",
+    "effective_sample_size",
+    "potential_scale_reduction",
     "sample",
     "sample_chain",
 ]

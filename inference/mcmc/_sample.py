@@ -64,9 +64,9 @@ def sample(
     - `target`: a pinned joint distribution or its unconstrained density; a log density as a function of `init`'s
       parts; or a kernel.
     - `init`: where the chains start. For a model "uniform" (the default: between -2 and 2 in every free real) or
-      "prior"; points without a finite density and gradient are drawn anew, 100 times. Else a position for all chains;
-      one each, with a leading axis, where that makes the target an array over the chains; or a function from a key to
-      a position. A model's positions are vectors of free reals.
+      "prior"; points without a finite density and gradient are drawn anew, 100 times. Else a position, for all chains
+      where the target is a scalar there, and one for each along the leading axis where it is not; or a function from a
+      key to a position. A model's positions are vectors of free reals.
     - `num_samples`, `num_warmup`, `num_chains`: draws to keep of each chain, transitions before, chains.
     - `thin`: one draw is kept of so many transitions, of which `num_samples * thin` are made.
     - `kernel`: a function from the target to a kernel, by default to `NoUTurnSampler(target, 1.0)`.

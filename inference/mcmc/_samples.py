@@ -1,7 +1,7 @@
 """What `sample` returns."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import PyTree
 
+from distrax_like.inference import stats
 from distrax_like.inference.mcmc._kernel import TransitionKernel
 from distrax_like.inference.mcmc._run import KernelResults
 
@@ -45,6 +46,15 @@ def by_site(draws: Any) -> dict[str, Any]:
     return {"x": draws}
 
 
+def names(draws: Any) -> tuple[str, ...]:
+    """Of every number in a draw: its site, and its place in the event."""
+    return tuple(
+        site + (f"[{', '.join(map(str, index))}]" if index else "")
+        for site, x in by_site(draws).items()
+        for index in np.ndindex(x.shape[2:])
+    )
+
+
 class Samples(eqx.Module):
     """The draws of a run, on the host, and what is known of them.
 
@@ -64,6 +74,24 @@ class Samples(eqx.Module):
     kernel: TransitionKernel
     final_results: KernelResults
 
+    def summary(self) -> "Summary":
+        """Moments, quantiles and diagnostics of every number in a draw."""
+        columns = [np.reshape(x, (*x.shape[:2], -1)) for x in by_site(self.draws).values()]
+        # All in one array, for which the statistics are compiled once.
+        flat = jnp.asarray(np.concatenate(columns, axis=-1))
+        quantiles = np.quantile(np.asarray(flat), [0.05, 0.5, 0.95], axis=(0, 1))
+        table = {
+            "mean": np.mean(np.asarray(flat, float), (0, 1)),
+            "sd": np.std(np.asarray(flat, float), (0, 1), ddof=1),
+            **dict(zip(("5%", "50%", "95%"), quantiles)),
+            "mcse_mean": stats.mcse_mean(flat),
+            "ess_bulk": stats.ess_bulk(flat),
+            "ess_tail": stats.ess_tail(flat),
+            "rhat": stats.rhat(flat),
+        }
+        diverging = int(np.sum(self.sample_stats.get("diverging", 0)))
+        return Summary(names(self.draws), {name: np.asarray(x, float) for name, x in table.items()}, diverging)
+
     def to_dict(self) -> dict[str, dict[str, np.ndarray]]:
         """The nested dictionary that ArviZ's `from_dict` takes: chains first, groups `posterior` and `sample_stats`."""
         posterior = {name: np.swapaxes(x, 0, 1) for name, x in by_site(self.draws).items()}
@@ -74,3 +102,28 @@ class Samples(eqx.Module):
         from arviz_base import from_dict
 
         return from_dict(self.to_dict())
+
+
+class Summary(NamedTuple):
+    """A table of statistics; it prints as one.
+
+    - `names`: of the rows: sites, with the place in the event.
+    - `table`: the columns: mean, standard deviation, quantiles, the Monte Carlo standard error of the mean, bulk and
+      tail effective sample sizes and rank-normalised R-hat.
+    - `divergences`: in all chains.
+    """
+
+    names: tuple[str, ...]
+    table: dict[str, np.ndarray]
+    divergences: int
+
+    def __str__(self) -> str:
+        formats = {"ess_bulk": ".0f", "ess_tail": ".0f", "rhat": ".3f", "mcse_mean": ".2g"}
+        rows = [["", *self.table]]
+        for i, name in enumerate(self.names):
+            rows.append([name, *(f"{x[i]:{formats.get(column, '.4g')}}" for column, x in self.table.items())])
+        widths = [max(len(row[j]) for row in rows) for j in range(len(rows[0]))]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(row[1:], widths[1:]))]) for row in rows
+        ]
+        return "\n".join([*lines, f"divergences: {self.divergences}"])

@@ -19,12 +19,27 @@ _START = 2**32 - 2  # the number that the keys of starting points are folded wit
 
 
 def _for_all_chains(target: Any, position: PyTree, num: int) -> PyTree:
-    shape = eqx.filter_eval_shape(evaluate, target, position).shape
-    if shape == ():
+    """A position for each chain: the one for all, or those that are given."""
+
+    def shape(position: PyTree) -> Any:
+        try:
+            return eqx.filter_eval_shape(evaluate, target, position).shape
+        except Exception:  # The user's function may fail in any way on a state that is not as it expects.
+            return None
+
+    whole = shape(position)
+    if whole == ():
         return jtu.tree_map(lambda x: jnp.broadcast_to(x, (num, *x.shape)), position)
-    if shape != (num,):
-        raise ValueError(f"sample: the target at init has shape {shape}: it must be () or, with {num} chains, ({num},)")
-    return position
+    leaves = jtu.tree_leaves(position)
+    split = all(x.ndim and len(x) == num for x in leaves)
+    if split and (whole == (num,) or shape(jtu.tree_map(lambda x: x[0], position)) == ()):
+        return position
+    if whole is None and not split:
+        evaluate(target, position)  # for its error
+    raise ValueError(
+        f"sample: the target is to be a scalar at init, or at each of {num} positions along its leading axis, but it "
+        f"has shape {whole} at parts of shapes {[x.shape for x in leaves]}"
+    )
 
 
 def find_start(target: Any, init: Any, num: int, seed: Any, attempt: Callable[[PyTree], Any]) -> Any:

@@ -14,7 +14,7 @@ import pytest
 
 from distrax_like import distributions as dl
 from distrax_like.inference import mcmc
-from distrax_like.inference.mcmc import _sample, _warmup
+from distrax_like.inference.mcmc import _sample, _samples, _warmup
 
 KEY = jax.random.key(0)
 
@@ -90,6 +90,24 @@ def test_the_kernel_is_ready(samples):
     )
     constrained = PINNED.unconstrained().constrain(rest)
     np.testing.assert_allclose(constrained.scale, longer.draws.scale[500:], rtol=1e-9)
+
+
+def test_summary(samples):
+    summary = samples.summary()
+    assert summary.names == ("loc", "scale") and summary.divergences == 0
+    table = summary.table
+    np.testing.assert_allclose(table["mean"], [np.mean(x) for x in samples.draws], rtol=1e-12)
+    np.testing.assert_allclose(table["95%"][1], np.quantile(samples.draws.scale, 0.95))
+    assert np.all(table["rhat"] < 1.02) and np.all(table["ess_bulk"] > 800)
+    lines = str(summary).splitlines()
+    assert lines[0].split() == list(table) and lines[2].split()[0] == "scale" and lines[-1] == "divergences: 0"
+    assert _samples.names([np.zeros((3, 2)), np.zeros((3, 2, 1, 2))]) == ("var0", "var1[0, 0]", "var1[0, 1]")
+
+
+def test_to_datatree(samples):
+    pytest.importorskip("arviz_base", reason="needs arviz-base")
+    tree = samples.to_datatree()
+    assert tree["posterior"]["loc"].shape == (5, 500)
 
 
 def test_to_dict(samples):
@@ -287,6 +305,9 @@ def test_starts():
         out = mcmc.sample(u if init == "prior" else PINNED, init, num_samples=2, num_warmup=5, num_chains=2, seed=KEY)
         assert out.draws.loc.shape == (2, 2)
 
+    each = mcmc.sample(lambda x: -(x[0] ** 2), jnp.ones((2, 3)), num_samples=1, num_chains=2, seed=KEY)
+    assert each.draws.shape == (1, 2, 3)
+
     def holed(key):
         x = jax.random.normal(key, ())
         return jnp.where(x < 0, x, jnp.nan)
@@ -324,10 +345,10 @@ def test_errors():
         run(lambda x: -(x**2), "uniform")
     with pytest.raises(ValueError, match=r'init must be "uniform", "prior", a position'):
         run(PINNED, "zeros")
-    with pytest.raises(
-        ValueError, match=r"the target at init has shape \(3,\): it must be \(\) or, with 2 chains, \(2,\)"
-    ):
+    with pytest.raises(ValueError, match=r"scalar at init, or at each of 2 positions .* has shape \(3,\) at parts of"):
         run(lambda x: -(x**2), jnp.zeros(3))
+    with pytest.raises(ZeroDivisionError):
+        run(lambda x: 1 / 0, jnp.zeros(3))
     with pytest.raises(TypeError, match="target must be a pinned model, a log density or a kernel, got int"):
         run(3)
     with pytest.raises(TypeError, match="give a kernel as target or a function that makes one, not both"):
