@@ -74,8 +74,9 @@ def sample(
       size is adapted, if it has one.
     - `trace_fn`: gets a chain's position and the kernel's info, and gives what to keep as `trace`.
     - `reducers`: a reducer of the draws, or a dictionary of reducers by the name of the site, or of pairs of a function
-      of the draws and a reducer. A reducer is a module whose `update(x, axis)` returns it with observations
-      added along some axes, such as those of `stats`.
+      of the draws and a reducer. A reducer is a module whose `update(x, axis=0)` returns it with the observations along
+      the axis added, such as those of `stats`; the draws of all chains are observations, but those of one draw are one
+      for a `RunningPotentialScaleReduction`.
     - `keep_draws`: whether to keep draws, statistics and trace; a run with reducers may do without.
     - `checkpoint`: a folder in which the run is saved after every call of the compiled program, about every second (in
       warm-up after every window). The same call with the same folder goes on from there, with the same draws as if it
@@ -393,4 +394,6 @@ def _reduced(reducers: Any, draws: Any) -> Any:
 
 @eqx.filter_jit
 def _update(reducer: Any, x: Any) -> Any:
-    return reducer.update(x, axis=(0, 1))
+    if not hasattr(reducer, "independent_chain_ndims"):
+        x = jtu.tree_map(lambda x: x.reshape(-1, *x.shape[2:]), x)
+    return reducer.update(x, axis=0)

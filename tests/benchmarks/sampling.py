@@ -2,8 +2,8 @@
 
 Run from the checkout, in an environment with the peers: `python tests/benchmarks/sampling.py [problem ...] [chains]`.
 In float32, 500 transitions of warm-up and 500 draws, target acceptance 0.8; each library with its own adaptation and
-way to run many chains. Runs alternate; a first run compiles, and the median of the others is shown: seconds, gradients that
-draws and warm-up used, microseconds for each of these and over the bare leapfrog loop of one chain, the smallest bulk
+way to run many chains. Runs alternate; a first run compiles, and the median of the others is shown: seconds, gradients
+a draw, microseconds for each of these and over the bare leapfrog loop of one chain, the smallest bulk
 effective sample size of all coordinates by one estimator, and that over the seconds.
 """
 

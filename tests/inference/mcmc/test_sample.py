@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from distrax_like import distributions as dl
-from distrax_like.inference import mcmc
+from distrax_like.inference import mcmc, stats
 from distrax_like.inference.mcmc import _sample, _samples, _warmup
 
 KEY = jax.random.key(0)
@@ -224,19 +224,17 @@ def test_what_is_kept():
     np.testing.assert_array_equal(traced.trace["double"], 2 * traced.draws.loc)
     np.testing.assert_array_equal(traced.trace["energy"], traced.sample_stats["energy"])
 
-    class Mean(eqx.Module):
-        total: jax.Array
-        count: jax.Array
-
-        def update(self, x, axis):
-            return Mean(self.total + jnp.sum(x, axis), self.count + x.shape[0] * x.shape[1])
-
-    none = Mean(jnp.zeros(()), jnp.zeros((), int))
-    reducers = {"loc": none, "square": (lambda draws: draws.loc**2, none)}
+    chains = stats.RunningPotentialScaleReduction.from_shape((2,))
+    moments = stats.RunningVariance.from_shape(())
+    reducers = {"loc": moments, "square": (lambda draws: draws.loc**2, moments), "scale": chains}
     reduced = run(reducers=reducers, keep_draws=False)
-    assert reduced.draws.loc.shape == (0, 2) and reduced.reductions["loc"].count == 300
-    np.testing.assert_allclose(reduced.reductions["loc"].total, np.sum(traced.draws.loc), rtol=1e-12)
-    np.testing.assert_allclose(reduced.reductions["square"][1].total, np.sum(traced.draws.loc**2), rtol=1e-12)
+    assert reduced.draws.loc.shape == (0, 2)
+    loc, (_, square), scale = (reduced.reductions[name] for name in ("loc", "square", "scale"))
+    np.testing.assert_allclose(loc.mean, np.mean(traced.draws.loc), rtol=1e-12)
+    np.testing.assert_allclose(loc.variance(), np.var(traced.draws.loc), rtol=1e-12)
+    np.testing.assert_allclose(square.mean, np.mean(traced.draws.loc**2), rtol=1e-12)
+    expected = stats.potential_scale_reduction(jnp.asarray(traced.draws.scale))
+    np.testing.assert_allclose(scale.potential_scale_reduction(), expected, rtol=1e-10)
     empty = mcmc.sample(PINNED, num_samples=0, num_warmup=50, num_chains=2, seed=KEY)
     assert empty.draws.loc.shape == (0, 2) and empty.kernel.step_size > 0
 
