@@ -119,13 +119,15 @@ class DualAveragingStepSizeAdaptation(InterleavedKernel):
         return self.adapted_kernel(state).tick(state.inner_state, work, scratch)
 
     def waits(self, work: Any) -> Bool[Array, ""]:
-        return self.inner_kernel.waits(work)  # type: ignore[attr-defined]
+        inner: Any = self.inner_kernel
+        return inner.waits(work)
 
     def turn(self, state: DualAveragingState, work: Any, scratch: Any) -> Any:
         return self.adapted_kernel(state).turn(state.inner_state, work, scratch)
 
     def ended(self, work: Any) -> Bool[Array, ""]:
-        return self.inner_kernel.ended(work)  # type: ignore[attr-defined]
+        inner: Any = self.inner_kernel
+        return inner.ended(work)
 
     def finish(self, state: DualAveragingState, work: Any) -> tuple[DualAveragingState, Any]:
         return self._adapt(state, *self.adapted_kernel(state).finish(state.inner_state, work))

@@ -65,9 +65,10 @@ class Checkpoint:
     def pieces(self, like: PyTree) -> list[PyTree]:
         """The draws that belong to the state, in the structure of `like`."""
         treedef, out = jtu.tree_structure(like), []
+        size = len(jtu.tree_leaves(like))
         for i in range(self._num):
             with np.load(self._folder / f"draws-{i:06d}.npz") as saved:
-                out.append(jtu.tree_unflatten(treedef, [saved[f"arr_{j}"] for j in range(treedef.num_leaves)]))
+                out.append(jtu.tree_unflatten(treedef, [saved[f"arr_{j}"] for j in range(size)]))
         return out
 
 
@@ -81,7 +82,7 @@ def _as_numpy(x: Any) -> np.ndarray:
 
 def _as_leaf(saved: np.ndarray, like: Any) -> Any:
     if _is_key(like):
-        return jax.random.wrap_key_data(saved, impl=jax.random.key_impl(like))
+        return jax.random.wrap_key_data(jax.numpy.asarray(saved), impl=jax.random.key_impl(like))
     # A piece of a dtype that NumPy's files do not know comes back as bytes.
     saved = saved if saved.dtype == like.dtype else saved.view(like.dtype)
     return saved if isinstance(like, np.ndarray) else jax.numpy.asarray(saved)

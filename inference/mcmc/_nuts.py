@@ -7,6 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 from equinox import field
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
@@ -177,7 +178,7 @@ class NoUTurnSampler(HamiltonianKernel, InterleavedKernel):
             words=jax.random.bits(tree_key, (3,), jnp.uint32),
             energy=energy,
             depth=jnp.zeros((), jnp.int32),
-            edges=tuple(jnp.stack([z, z]) for z in (x, p, force)),
+            edges=(jnp.stack([x, x]), jnp.stack([p, p]), jnp.stack([force, force])),
             p_sum=p[0],
             draw=(x, flat.target_log_prob, grad, energy),
             log_weight=jnp.zeros_like(energy),
@@ -265,9 +266,7 @@ class NoUTurnSampler(HamiltonianKernel, InterleavedKernel):
             words=tree.words,
             energy=tree.energy,
             depth=tree.depth + 1,
-            edges=tuple(
-                lax.dynamic_update_index_in_dim(edge, end, side, 0) for edge, end in zip(tree.edges, half.edge)
-            ),
+            edges=jtu.tree_map(lambda ends, end: ends.at[side].set(end), tree.edges, half.edge),
             p_sum=p_sum,
             draw=draw,
             log_weight=jnp.logaddexp(tree.log_weight, log_weight),

@@ -114,8 +114,9 @@ class Run(eqx.Module):
         def turn(state: Any, work: Any, scratch: Any) -> Any:
             return kernel.turn(state, work, scratch)
 
-        def restart(state: Any, work: Any, done: Array, key: Any) -> Any:
+        def restart(carry: Any, key: Any) -> Any:
             """The chain after the end of a transition, and the draw with its row; out of range if it completes none."""
+            state, work, done = carry
             counted = done < total
             new, info = kernel.finish(state, work)
             state, done = _where(counted, new, state), done + counted
@@ -129,14 +130,12 @@ class Run(eqx.Module):
             waiting = jax.vmap(kernel.waits)(work)
             work = _for_some(waiting, lambda work, rest: turn(rest[0], work, rest[1]), work, (state, scratch))
             ended = jax.vmap(kernel.ended)(work)
-            (state, work, done), rows = _for_some_with_rows(
-                ended, lambda carry, key: restart(*carry, key), (state, work, done), keys, rows
-            )
+            (state, work, done), rows = _for_some_with_rows(ended, restart, (state, work, done), keys, rows)
             return state, work, scratch, done, rows
 
         done = jnp.zeros(num, jnp.int32)
         work, scratch = jax.vmap(begin)(state, keys, done), jax.vmap(kernel.scratch)(state)
-        like = eqx.filter_eval_shape(jax.vmap(restart), state, work, done, keys)[1][1]
+        like = eqx.filter_eval_shape(jax.vmap(restart), (state, work, done), keys)[1][1]
         rows = jtu.tree_map(lambda x: jnp.zeros((len(counts), *x.shape), x.dtype), like)
         carry = state, work, scratch, done, rows
         state, _, _, _, rows = jax.lax.while_loop(lambda carry: jnp.any(carry[3] < total), body, carry)
@@ -198,8 +197,8 @@ class HostRun:
         state = jtu.tree_map(lambda x: _on_host(x.reshape(num, *x.shape[len(chains) :])), results.state)
         self._runs, self._results = [], []
         for i in range(0, num, size):
-            rows = np.minimum(np.arange(i, i + size), num - 1)
-            part = jtu.tree_map(lambda x, rows=rows: x[rows], state)
+            members = np.minimum(np.arange(i, i + size), num - 1)
+            part = jtu.tree_map(lambda x, members=members: x[members], state)
             self._runs.append(dataclasses.replace(run, first=run.first + i, chains=(size,)))
             self._results.append(KernelResults(part, results.num_transitions))
 
@@ -215,6 +214,7 @@ class HostRun:
         num, chains = math.prod(self._chains), self._chains
 
         def join(*xs: Array) -> Any:
+            x: Any
             if jnp.issubdtype(xs[0].dtype, jax.dtypes.prng_key):
                 x = jax.lax.slice_in_dim(jnp.concatenate(xs, axis), 0, num, axis=axis)
             else:

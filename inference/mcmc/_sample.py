@@ -105,7 +105,8 @@ def sample(
     kept = _Kept(reducers, keep_draws)
     folder = None
     if checkpoint is not None:
-        run = {name: value for name, (value, _) in at_least.items()} | {"thin": thin, "keep_draws": keep_draws}
+        run: dict[str, Any] = {name: value for name, (value, _) in at_least.items()}
+        run |= {"thin": thin, "keep_draws": keep_draws}
         run |= {"seed": jax.random.key_data(seed).tolist(), "kernel": str(inner), "adaptation": str(adaptation)}
         folder = Checkpoint(checkpoint, run)
         chains.saved, kept.saved = folder.load((chains.saved, kept.saved))
@@ -189,8 +190,10 @@ class _Chains:
         adaptation: Adaptation | None,
         trace_fn: Callable[[Any, Any], Any] | None,
     ):
-        self.kernel = kernel
-        self.num, self._seed, self._execution, self._adaptation = num, seed, execution, adaptation
+        self.kernel: Any = kernel
+        self.num, self._seed, self._execution = num, seed, execution
+        # None where nothing is adapted; asked for before each use.
+        self._adaptation: Any = adaptation
         self._keep = _Keep(trace_fn, adaptation is not None and isinstance(kernel, HamiltonianKernel))
         self.state: Any = None
         self._adapting = False
@@ -228,7 +231,7 @@ class _Chains:
         found = find_start(self.kernel.target_log_prob_fn, init, self.num, self._seed, attempt)
         self.state = found[0]
         self._scale_step(found[1])
-        share = self._adaptation.settling_share if self._keep.learns else 0
+        share: float = getattr(self._adaptation, "settling_share", 0.0) if self._keep.learns else 0.0
         self._stage = np.array([int(share * num_warmup) // _SETTLING * _SETTLING, num_warmup, 0], np.int32)
 
     def warm_up(self, advance: Callable[[int], None]) -> bool:

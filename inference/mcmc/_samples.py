@@ -99,9 +99,9 @@ class Samples(eqx.Module):
 
     def to_datatree(self) -> Any:
         """The draws as ArviZ's `DataTree`; needs `arviz-base`."""
-        from arviz_base import from_dict
+        import importlib
 
-        return from_dict(self.to_dict())
+        return importlib.import_module("arviz_base").from_dict(self.to_dict())
 
 
 class Summary(NamedTuple):

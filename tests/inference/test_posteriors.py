@@ -146,7 +146,11 @@ def mixture(data):
         logs = jax.nn.log_sigmoid(v[4]) + jax.nn.log_sigmoid(-v[4])
         return jnp.sum(jax.nn.logsumexp(parts, 1)) + prior + 5 * logs + v[1] + v[2] + v[3]
 
-    return target, jnp.array([-1.0, 0.5, 0.0, 0.0, 0.0]), lambda v: jnp.concatenate([*unpack(v)[:2], unpack(v)[2][None]])
+    return (
+        target,
+        jnp.array([-1.0, 0.5, 0.0, 0.0, 0.0]),
+        lambda v: jnp.concatenate([*unpack(v)[:2], unpack(v)[2][None]]),
+    )
 
 
 def linear(data):

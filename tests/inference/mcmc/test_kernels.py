@@ -7,14 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special
 
 from distrax_like.inference import mcmc
 from distrax_like.inference.mcmc import _hash, _hmc, _kernel, _nuts
 
-
-def banana(x):
-    return -0.5 * x[0] ** 2 - 0.5 * (x[1] - 0.5 * x[0] ** 2) ** 2
+from .conservation import BOUND, NUM, STARTS, banana, distance, one_step
 
 
 def quartic(x):
@@ -66,35 +63,6 @@ def test_leapfrog_energy_error_is_of_second_order():
     errors = [error(n) for n in (32, 64, 128)]
     slopes = np.diff(np.log2(errors))
     np.testing.assert_allclose(slopes, -2, atol=0.1)
-
-
-# One step from exact draws must give exact draws. Rosenblatt's transform makes both coordinates uniform, so that the
-# Dvoretzky-Kiefer-Wolfowitz inequality bounds the distance of the empirical distributions.
-NUM = 50_000
-STARTS = jax.random.normal(jax.random.key(0), (NUM, 2))
-STARTS = STARTS.at[:, 1].add(0.5 * STARTS[:, 0] ** 2)
-# Distances compared in all of this file's conservation tests together: under 40.
-BOUND = math.sqrt(math.log(2 * 40 / 1e-6) / (2 * NUM))
-
-
-def one_step(kernel):
-    @jax.jit
-    def run(x, keys):
-        def step(x, key):
-            state, info = kernel.step(kernel.init(x), seed=key)
-            return state.position, info
-
-        return jax.vmap(step)(x, keys)
-
-    return run(STARTS, jax.random.split(jax.random.key(1), NUM))
-
-
-def distance(x):
-    x = np.asarray(x)
-    u = special.ndtr(np.stack([x[:, 0], x[:, 1] - 0.5 * x[:, 0] ** 2, -x[:, 1] + 0.5 * x[:, 0] ** 2 + x[:, 0]]))
-    u[2] = special.ndtr(special.ndtri(u[2]) / math.sqrt(2))
-    grid = (np.arange(NUM) + 0.5) / NUM
-    return np.max(np.abs(np.sort(u, axis=1) - grid))
 
 
 HMC = mcmc.HamiltonianMonteCarlo(banana, 0.9, 3)

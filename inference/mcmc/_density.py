@@ -1,0 +1,65 @@
+"""What the kernels share that need only the value of their target, and those that run others on a moved position."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Array, Bool, Float, PyTree
+
+from distrax_like.inference.mcmc._kernel import TransitionKernel
+from distrax_like.inference.mcmc._target import ChainsTarget, as_position, evaluate
+
+
+class DensityState(eqx.Module):
+    """A chain's position, and the target's value there."""
+
+    position: PyTree
+    target_log_prob: Float[Array, "..."]
+
+
+class DensityKernel(TransitionKernel):
+    """A kernel whose state is the position and the target's value."""
+
+    def init(self, position: PyTree, *, seed: Any = None) -> DensityState:
+        who = type(self).__name__
+        position = as_position(position, who)
+        return DensityState(position, log_density(self.target_log_prob_fn, position, who))
+
+
+def log_density(target: Callable[..., Any], position: PyTree, who: str) -> Float[Array, ""]:
+    """One chain's target, in the promoted dtype of the position. **Raises:** `ValueError` where it is not a scalar."""
+    dtype = jnp.result_type(*jtu.tree_leaves(position))
+    if isinstance(target, ChainsTarget):
+        return target.value_and_grad(position)[0].astype(dtype)
+    value = jnp.asarray(evaluate(target, position))
+    if value.shape:
+        raise ValueError(
+            f"{who}: the target of one chain must be a scalar, got shape {value.shape}; for many chains use "
+            "sample_chain, or jax.vmap over init and step"
+        )
+    return value.astype(dtype)
+
+
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every floating leaf is finite everywhere."""
+    leaves = [x for x in jtu.tree_leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    good = jnp.asarray(True)
+    for leaf in leaves:
+        good &= jnp.all(jnp.isfinite(leaf))
+    return good
+
+
+def where(condition: Bool[Array, ""], a: PyTree, b: PyTree) -> PyTree:
+    """Leaf by leaf `a` where the condition holds, else `b`."""
+    return jtu.tree_map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def moved(kernel: TransitionKernel, state: Any, position: PyTree) -> Any:
+    """The state of `kernel` at a position that something else has chosen, or with a target that has changed: what is
+    known of the target is computed afresh, what an adaptation has learned stays."""
+    inner = getattr(kernel, "inner_kernel", None)
+    if hasattr(state, "inner_state") and inner is not None:
+        return eqx.tree_at(lambda s: s.inner_state, state, moved(inner, state.inner_state, position))
+    return kernel.init(position)

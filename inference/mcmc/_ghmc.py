@@ -1,0 +1,240 @@
+"""Generalised Hamiltonian Monte Carlo, whose momentum persists, and its tuning by many chains."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from equinox import field
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from distrax_like._misc import as_callable, as_key, promote
+from distrax_like.inference.mcmc._kernel import (
+    HamiltonianInfo,
+    HamiltonianKernel,
+    HamiltonianState,
+    as_step_size,
+    energy_drop,
+    hamiltonian,
+)
+from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
+
+# An energy error that only an unstable integrator makes, as for HamiltonianMonteCarlo.
+_MAX_ENERGY_DIFF = 1000.0
+
+
+class PersistentState(HamiltonianState):
+    """A chain's position, the target's value and gradient there, its momentum and its slice variable.
+
+    `momentum` is a pytree like `position`, normal with the inverse of the metric's C as covariance; `slice` is uniform
+    on (-1, 1). All three are independent under the joint target.
+    """
+
+    momentum: PyTree
+    slice: Float[Array, "..."]
+
+
+class GeneralizedHamiltonianMonteCarlo(HamiltonianKernel):
+    r"""Generalised Hamiltonian Monte Carlo: the momentum is renewed in part, then a short trajectory.
+
+    A transition of position x, momentum p and slice variable u, with energy H:
+
+    1. $p \leftarrow \sqrt{1 - \alpha}\, p + \sqrt\alpha\, z$, z a fresh momentum (Horowitz, 1991);
+    2. $u \leftarrow u + \delta$, modulo 2 in (-1, 1);
+    3. leapfrog steps lead to x', p'. Where $|u| < e^{H(x, p) - H(x', p')}$ they become the state, and
+       $u \leftarrow u\, e^{H(x', p') - H(x, p)}$; else x and u stay, and p changes its sign.
+
+    Since u persists, acceptances come in runs, and so do the rejections, each of which turns a chain back (Neal, 2020).
+
+    **Arguments:**
+
+    - `target_log_prob_fn`, `step_size`, `metric`: as for `HamiltonianMonteCarlo`.
+    - `damping`: $\alpha$, the share of the momentum's variance that a transition renews, above 0 and at most 1.
+    - `slice_shift`: $\delta$; half of `damping` if `None`.
+    - `num_leapfrog_steps`: how many gradients a transition takes.
+
+    **Raises:** `ValueError` for no leapfrog steps.
+    """
+
+    target_log_prob_fn: Callable[..., Any]
+    step_size: PyTree[Float[Array, "..."]]
+    damping: Float[Array, ""]
+    slice_shift: Float[Array, ""]
+    metric: Metric
+    num_leapfrog_steps: int = field(static=True)
+
+    def __init__(
+        self,
+        target_log_prob_fn: Callable[..., Any],
+        step_size: Any,
+        damping: Any,
+        slice_shift: Any = None,
+        num_leapfrog_steps: int = 1,
+        metric: Metric | None = None,
+    ):
+        who = "GeneralizedHamiltonianMonteCarlo"
+        if num_leapfrog_steps < 1:
+            raise ValueError(f"{who}: num_leapfrog_steps must be at least 1, got {num_leapfrog_steps}")
+        self.target_log_prob_fn = as_callable(target_log_prob_fn, f"{who}: target_log_prob_fn")
+        self.step_size = as_step_size(step_size)
+        self.damping = promote(damping)
+        self.slice_shift = 0.5 * self.damping if slice_shift is None else promote(slice_shift)
+        self.metric = DiagonalMetric() if metric is None else metric
+        self.num_leapfrog_steps = num_leapfrog_steps
+
+    def init(self, position: PyTree, *, seed: Any = None) -> PersistentState:
+        momentum_key, slice_key = jax.random.split(as_key(seed, "GeneralizedHamiltonianMonteCarlo.init"))
+        state = super().init(position)
+        flat = self._flat(state)
+        u = jax.random.uniform(slice_key, (), flat.position.dtype, minval=-1)
+        return _persistent(state, flat.unravel(flat.draw_momentum(momentum_key)[0]), u)
+
+    def step(self, state: PersistentState, *, seed: Any) -> tuple[PersistentState, HamiltonianInfo]:
+        key = as_key(seed, "GeneralizedHamiltonianMonteCarlo.step")
+        flat = self._flat(state)
+        x0, value0, grad0 = flat.position, flat.target_log_prob, flat.grad
+        alpha = self.damping.astype(x0.dtype)
+        old = flat._rows(ravel_pytree(state.momentum)[0])
+        p0 = jnp.sqrt(1 - alpha) * old + jnp.sqrt(alpha) * flat.draw_momentum(key)
+        u0 = _wrapped(state.slice + self.slice_shift.astype(x0.dtype))
+
+        def body(_: Any, carry: Any) -> Any:
+            x, p, force, _, _ = carry
+            return flat.leapfrog(1, x, p, force)
+
+        carry = x0, p0, flat.force(grad0), value0, grad0
+        x, p, _, value, grad = jax.lax.fori_loop(0, self.num_leapfrog_steps, body, carry)
+        start, end = hamiltonian(value0, p0), hamiltonian(value, p)
+        log_ratio = energy_drop(start, end)
+        # Strictly, so that a slice of 0 does not let in a point whose energy is not finite.
+        accept = jnp.log(jnp.abs(u0)) < log_ratio
+        u = jnp.where(accept, u0 * jnp.exp(-jnp.where(accept, log_ratio, 0)), u0)
+        x, p, value, grad, energy = (
+            jnp.where(accept, a, b) for a, b in ((x, x0), (p[0], -p0[0]), (value, value0), (grad, grad0), (end, start))
+        )
+        info = HamiltonianInfo(
+            target_log_prob=value,
+            step_size=self._info_step_size(x0),
+            log_accept_ratio=log_ratio,
+            leapfrogs_taken=jnp.asarray(self.num_leapfrog_steps, jnp.int32),
+            is_accepted=accept,
+            reach_max_depth=jnp.asarray(False),
+            has_divergence=log_ratio < -_MAX_ENERGY_DIFF,
+            energy=energy,
+        )
+        return _persistent(flat.state(x, value, grad), flat.unravel(p), u), info
+
+
+def _persistent(state: HamiltonianState, momentum: PyTree, u: Array) -> PersistentState:
+    return PersistentState(state.position, state.target_log_prob, state.grads_target_log_prob, momentum, u)
+
+
+def _wrapped(u: Float[Array, ""]) -> Float[Array, ""]:
+    return jnp.mod(u + 1, 2) - 1
+
+
+def meads(
+    target_log_prob_fn: Callable[..., Any],
+    positions: PyTree,
+    num_steps: int = 1000,
+    *,
+    seed: Any,
+    num_folds: int = 4,
+    step_size_multiplier: float = 0.5,
+    damping_slowdown: float = 1.0,
+) -> tuple[GeneralizedHamiltonianMonteCarlo, PersistentState]:
+    r"""Runs many chains of generalised Hamiltonian Monte Carlo that tune each other (Hoffman and Sountsov, 2022).
+
+    The chains are in folds, dealt anew now and then. The settings of a fold come from the present states of the next
+    one: the scale of each coordinate is its standard deviation there; in those units, with $\lambda_g$ the largest
+    eigenvalue of the mean of $\nabla \log p\, \nabla \log p^\top$ and $\lambda_x$ that of the covariance,
+
+    $$\epsilon = \min(1, c / \sqrt{\lambda_g}), \qquad
+      \gamma = \max(1 / \sqrt{\lambda_x},\, 1 / (s t \epsilon)), \qquad \alpha = 1 - e^{-2 \epsilon \gamma}$$
+
+    at step t, and $\delta = \alpha / 2$. Each eigenvalue is estimated by the ratio of the traces of the squared matrix
+    and the matrix. One fold in turn rests at every step. So folds never tune each other in a circle: each step leaves
+    the joint target of all chains invariant, while t does not matter.
+
+    **Arguments:**
+
+    - `target_log_prob_fn`: of one chain, up to a constant.
+    - `positions`: a pytree like one chain's position, with a leading axis of chains, a multiple of `num_folds` and at
+      least twice as many.
+    - `num_steps`: how many transitions each chain makes, but for rests.
+    - `num_folds`: at least 2. `step_size_multiplier`: c. `damping_slowdown`: s.
+
+    **Returns:** a kernel with settings from the last states of all chains, and those states, with a leading axis of
+    chains, for `jax.vmap(kernel.step)` to go on from.
+
+    **Raises:** `ValueError` where the chains do not make folds, or num_folds is less than 2.
+    """
+    target = as_callable(target_log_prob_fn, "meads: target_log_prob_fn")
+    chains = len(jtu.tree_leaves(positions)[0])
+    if num_folds < 2 or chains % num_folds or chains < 2 * num_folds:
+        raise ValueError(f"meads: {chains} chains cannot be dealt into {num_folds} folds of two or more")
+    return _meads(
+        target, positions, as_key(seed, "meads"), num_steps, num_folds, step_size_multiplier, damping_slowdown
+    )
+
+
+@eqx.filter_jit
+def _meads(
+    target: Any, positions: PyTree, seed: Any, num_steps: int, num_folds: int, multiplier: float, slowdown: float
+) -> tuple[GeneralizedHamiltonianMonteCarlo, PersistentState]:
+    init_key, deal_key, step_key = jax.random.split(seed, 3)
+    chains = len(jtu.tree_leaves(positions)[0])
+    size = chains // num_folds
+    x = jax.vmap(lambda x: ravel_pytree(x)[0])(positions)
+    one = jnp.ones((), x.dtype)
+    plain = GeneralizedHamiltonianMonteCarlo(target, one, one, metric=DiagonalMetric(jnp.ones_like(x[0])))
+    keys = jax.random.split(init_key, chains)
+    states = jax.vmap(lambda x, key: plain.init(x, seed=key))(positions, keys)
+
+    def tuned(states: PersistentState, t: Array) -> GeneralizedHamiltonianMonteCarlo:
+        x, grad = (jax.vmap(lambda x: ravel_pytree(x)[0])(z) for z in (states.position, states.grads_target_log_prob))
+        # A chain at a point without a gradient must not stop the others.
+        grad = jnp.where(jnp.isfinite(grad), grad, 0)
+        scale = jnp.std(x, axis=0)
+        scale = jnp.where(scale > 0, scale, 1)
+        step_size = multiplier / jnp.sqrt(_largest_eigenvalue(grad * scale))
+        step_size = jnp.where(jnp.isfinite(step_size), jnp.minimum(step_size, 1), 1)
+        slowest = jnp.sqrt(_largest_eigenvalue((x - jnp.mean(x, axis=0)) / scale))
+        gamma = jnp.maximum(1 / slowest, 1 / (slowdown * t * step_size))
+        damping = -jnp.expm1(-2 * step_size * gamma)
+        new = step_size, damping, 0.5 * damping, DiagonalMetric(scale)
+        return eqx.tree_at(lambda k: (k.step_size, k.damping, k.slice_shift, k.metric), plain, new)
+
+    def body(states: PersistentState, t: Array) -> tuple[PersistentState, None]:
+        # Which chains are together in a fold changes each time all have rested once.
+        order = jax.random.permutation(jax.random.fold_in(deal_key, t // num_folds), chains)
+        # The fold that rests is dropped; the others take the settings of the next one.
+        turn = jnp.roll(order.reshape(num_folds, size), -(t % num_folds), axis=0)
+        teachers = jtu.tree_map(lambda x: x[jnp.roll(turn, -1, axis=0)[1:]], states)
+        movers = jtu.tree_map(lambda x: x[turn[1:]], states)
+        kernels = jax.vmap(lambda s: tuned(s, (t + 1).astype(x.dtype)))(teachers)
+        keys = jax.random.split(jax.random.fold_in(step_key, t), (num_folds - 1, size))
+
+        def fold(kernel: Any, states: Any, keys: Any) -> Any:
+            return jax.vmap(lambda s, key: kernel.step(s, seed=key)[0])(states, keys)
+
+        moved = jax.vmap(fold)(kernels, movers, keys)
+        return jtu.tree_map(lambda x, y: x.at[turn[1:]].set(y), states, moved), None
+
+    states, _ = jax.lax.scan(body, states, jnp.arange(num_steps))
+    return tuned(states, jnp.asarray(max(num_steps, 1), x.dtype)), states
+
+
+def _largest_eigenvalue(x: Float[Array, "n d"]) -> Float[Array, ""]:
+    """About the largest eigenvalue of the mean of x xᵀ: the trace of its square over its trace."""
+    n = len(x)
+    gram = x @ x.T
+    own = jnp.diagonal(gram)
+    # Two different rows are independent, so their products give the trace of the square without bias.
+    square = (jnp.sum(gram**2) - jnp.sum(own**2)) / (n * (n - 1))
+    total = jnp.mean(own)
+    # The trace over d bounds it from below, however few the rows are.
+    return jnp.maximum(square / total, total / x.shape[1])

@@ -1,0 +1,178 @@
+"""Gibbs sampling: kernels that take turns on the parts of a state."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Array, Bool, PyTree
+
+from distrax_like._misc import as_callable, as_key
+from distrax_like.inference.mcmc._density import all_finite, moved, where
+from distrax_like.inference.mcmc._kernel import TransitionKernel
+from distrax_like.inference.mcmc._target import as_position, evaluate
+
+
+class ConditionalSampler(eqx.Module):
+    """A block of `GibbsKernel` that is drawn from its distribution given all others.
+
+    **Arguments:** `sample_fn`: called with the whole state (a dictionary or a namedtuple) and a seed, returns the
+    block: a part, or for a block of several names a dictionary of them. A draw that is not finite is not taken.
+    """
+
+    sample_fn: Callable[..., Any]
+
+    def __init__(self, sample_fn: Callable[..., Any]):
+        self.sample_fn = as_callable(sample_fn, "ConditionalSampler: sample_fn")
+
+
+class ConditionalTarget(eqx.Module):
+    """The target as a function of one block, the others fixed at `position`."""
+
+    target_log_prob_fn: Callable[..., Any]
+    position: PyTree
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    def __call__(self, *args: Any) -> Any:
+        like = get_block(self.position, self.names)
+        if isinstance(like, tuple) and hasattr(like, "_fields"):
+            block: Any = type(like)(*args)
+        else:
+            block = type(like)(args) if isinstance(like, tuple | list) else args[0]
+        return evaluate(self.target_log_prob_fn, set_block(self.position, self.names, block))
+
+
+class GibbsState(eqx.Module):
+    """A chain's position, and the states of the blocks' kernels, `None` for one drawn exactly.
+
+    The states are those in which the blocks were left, or in `init` found: what they hold of the target is for the
+    position as it then was, and computed afresh before the block's next turn.
+    """
+
+    position: PyTree
+    block_states: tuple[Any, ...]
+
+
+class GibbsInfo(eqx.Module):
+    """What one sweep did: `blocks` has the infos of the blocks' kernels, by the name of the block, those of several
+    names joined by commas; for a block drawn exactly a `ConditionalInfo`."""
+
+    blocks: dict[str, Any]
+
+
+class ConditionalInfo(eqx.Module):
+    """`is_accepted`: whether the draw was finite."""
+
+    is_accepted: Bool[Array, "..."]
+
+
+class GibbsKernel(TransitionKernel):
+    """Updates each block of the state in turn, the others fixed.
+
+    Each update leaves the block's distribution given the others invariant, so the sweep leaves the target invariant.
+
+    ```python
+    GibbsKernel(
+        log_joint,
+        {
+            "mean": ConditionalSampler(draw_mean),
+            ("scale", "slope"): lambda target: HamiltonianMonteCarlo(target, 0.1, 8),
+        },
+    )
+    ```
+
+    **Arguments:**
+
+    - `target_log_prob_fn`: the log density up to a constant, of a state that is a dictionary or a namedtuple.
+    - `blocks`: what updates the blocks, in the order of the turns. A key is the name of a part, or a tuple of names; a
+      value is a `ConditionalSampler`, or a function that is called with the target given the other blocks and returns
+      a kernel. That target takes the part, or for several names a dictionary of them, and its field `position` holds
+      the whole state.
+
+    **Raises:** `TypeError` where the state is neither a dictionary nor a namedtuple, or a value of `blocks` is not as
+    said; `ValueError` where a block has a part that the state has not, or a part is in no block.
+    """
+
+    target_log_prob_fn: Callable[..., Any]
+    names: tuple[tuple[str, ...], ...] = eqx.field(static=True)
+    updates: tuple[Any, ...]
+
+    def __init__(self, target_log_prob_fn: Callable[..., Any], blocks: Mapping[Any, Any]):
+        self.target_log_prob_fn = as_callable(target_log_prob_fn, "GibbsKernel: target_log_prob_fn")
+        self.names = tuple((key,) if isinstance(key, str) else tuple(key) for key in blocks)
+        self.updates = tuple(
+            update if isinstance(update, ConditionalSampler) else as_callable(update, f"GibbsKernel: block {key!r}")
+            for key, update in blocks.items()
+        )
+
+    def init(self, position: PyTree, *, seed: Any = None) -> GibbsState:
+        position = as_position(position, "GibbsKernel")
+        if not (isinstance(position, dict) or hasattr(position, "_fields")):
+            raise TypeError(
+                f"GibbsKernel: the state must be a dictionary or a namedtuple, got {type(position).__name__}"
+            )
+        have = set(position if isinstance(position, dict) else position._fields)
+        named = {name for names in self.names for name in names}
+        if have != named:
+            raise ValueError(
+                f"GibbsKernel: the state has the parts {sorted(have)}, the blocks are of {sorted(named)}; each part "
+                "must be in a block"
+            )
+        states = tuple(
+            None
+            if isinstance(update, ConditionalSampler)
+            else self._kernel(i, position).init(get_block(position, self.names[i]), seed=seed)
+            for i, update in enumerate(self.updates)
+        )
+        return GibbsState(position, states)
+
+    def step(self, state: GibbsState, *, seed: Any) -> tuple[GibbsState, GibbsInfo]:
+        seed = as_key(seed, "GibbsKernel.step")
+        position, states, infos = state.position, list(state.block_states), {}
+        for i, (names, update) in enumerate(zip(self.names, self.updates)):
+            key = jax.random.fold_in(seed, i)
+            old = get_block(position, names)
+            if isinstance(update, ConditionalSampler):
+                new = _like(update.sample_fn(position, key), old, names)
+                good = all_finite(new)
+                new, info = where(good, new, old), ConditionalInfo(good)
+            else:
+                kernel = self._kernel(i, position)
+                states[i], info = kernel.step(moved(kernel, states[i], old), seed=key)
+                new = states[i].position
+            position = set_block(position, names, new)
+            infos[",".join(names)] = info
+        return GibbsState(position, tuple(states)), GibbsInfo(infos)
+
+    def _kernel(self, i: int, position: PyTree) -> TransitionKernel:
+        kernel = self.updates[i](ConditionalTarget(self.target_log_prob_fn, position, self.names[i]))
+        if not isinstance(kernel, TransitionKernel):
+            raise TypeError(
+                f"GibbsKernel: block {','.join(self.names[i])} must be a ConditionalSampler or a function that returns "
+                f"a TransitionKernel, got {kernel!r}"
+            )
+        return kernel
+
+
+def get_block(position: PyTree, names: tuple[str, ...]) -> PyTree:
+    """The part of that name, or a dictionary of several."""
+    parts = position if isinstance(position, dict) else position._asdict()
+    return parts[names[0]] if len(names) == 1 else {name: parts[name] for name in names}
+
+
+def set_block(position: PyTree, names: tuple[str, ...], block: PyTree) -> PyTree:
+    """`position` with the block in its place."""
+    new = {names[0]: block} if len(names) == 1 else block
+    return {**position, **new} if isinstance(position, dict) else position._replace(**new)
+
+
+def _like(new: PyTree, old: PyTree, names: tuple[str, ...]) -> PyTree:
+    shapes = [jtu.tree_map(jnp.shape, tree) for tree in (new, old)]
+    structures: list[Any] = [jtu.tree_structure(tree) for tree in (new, old)]
+    if structures[0] != structures[1] or shapes[0] != shapes[1]:
+        raise ValueError(
+            f"GibbsKernel: the sampler of block {','.join(names)} must return shapes {shapes[1]}, got {shapes[0]}"
+        )
+    return jtu.tree_map(lambda x, y: jnp.asarray(x).astype(y.dtype), new, old)
