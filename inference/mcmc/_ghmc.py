@@ -163,7 +163,8 @@ def meads(
 
     - `target_log_prob_fn`: of one chain, up to a constant.
     - `positions`: a pytree like one chain's position, with a leading axis of chains, a multiple of `num_folds` and at
-      least twice as many.
+      least twice as many. They should be about as far spread as the target: as the damping falls in time, chains that
+      start far from it may not arrive.
     - `num_steps`: how many transitions each chain makes, but for rests.
     - `num_folds`: at least 2. `step_size_multiplier`: c. `damping_slowdown`: s.
 

@@ -98,7 +98,7 @@ class Samples(eqx.Module):
         return {"posterior": posterior, "sample_stats": {k: np.swapaxes(x, 0, 1) for k, x in self.sample_stats.items()}}
 
     def to_datatree(self) -> Any:
-        """The draws as ArviZ's `DataTree`; needs `arviz-base`."""
+        """The draws as ArviZ's `DataTree`; needs the extra `arviz`."""
         import importlib
 
         return importlib.import_module("arviz_base").from_dict(self.to_dict())

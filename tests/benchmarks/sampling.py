@@ -1,10 +1,11 @@
 """Whole runs of NUTS, warm-up and draws, beside TensorFlow Probability, NumPyro and BlackJAX.
 
-Run from the checkout, in an environment with the peers: `python tests/benchmarks/sampling.py [problem ...] [chains]`.
-In float32, 500 transitions of warm-up and 500 draws, target acceptance 0.8; each library with its own adaptation and
-way to run many chains. Runs alternate; a first run compiles, and the median of the others is shown: seconds, gradients
-a draw, microseconds for each of these and over the bare leapfrog loop of one chain, the smallest bulk
-effective sample size of all coordinates by one estimator, and that over the seconds.
+Run from the checkout, in an environment with the peers: `python tests/benchmarks/sampling.py [chains] [names]`, where
+names are of problems and libraries. In float32, 500 transitions of warm-up and 500 draws, target acceptance 0.8; each
+library with its own adaptation and way to run many chains. Runs alternate; a first run compiles, and the median of the
+others is shown: seconds, gradients a draw, microseconds for each gradient (of draws and as many transitions of
+warm-up) and over the bare leapfrog loop of one chain, the smallest bulk effective sample size of all coordinates by one
+estimator, and that over the seconds.
 """
 
 import sys
@@ -179,9 +180,10 @@ def bare_loop(target, dim: int) -> float:
 
 
 def main(names: list[str], chains: int) -> None:
-    for problem in (eight_schools, gaussian, logistic, volatility):
-        if names and problem.__name__ not in names:
-            continue
+    problems = {problem.__name__: problem for problem in (eight_schools, gaussian, logistic, volatility)}
+    libraries = set(names) - set(problems)
+    for name in [name for name in problems if name in names] or problems:
+        problem = problems[name]
         target, dim = problem()
         starts = jax.random.uniform(jax.random.key(0), (chains, dim), jnp.float32, -2, 2)
         floor = bare_loop(target, dim)
@@ -195,6 +197,8 @@ def main(names: list[str], chains: int) -> None:
             "numpyro": numpyro,
             "blackjax": blackjax,
         }.items():
+            if libraries and name.split()[0] not in libraries:
+                continue
             try:
                 runs[name] = make(target, starts)
                 begin = time.perf_counter()
@@ -211,7 +215,6 @@ def main(names: list[str], chains: int) -> None:
                 rows.setdefault(name, []).append((seconds, steps, ess))
         for name, values in rows.items():
             seconds, steps, ess = np.median(np.asarray(values, float), axis=0)
-            # Of draws and as many transitions of warm-up.
             each = seconds / (2 * steps) * 1e6
             cost = f"{steps / chains / DRAWS:6.1f} gradients a draw, {each:7.3f} us each = {each / floor:5.2f} x bare"
             size = f"ESS {ess:8.0f}, {ess / seconds:8.0f} /s"

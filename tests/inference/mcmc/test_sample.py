@@ -105,7 +105,6 @@ def test_summary(samples):
 
 
 def test_to_datatree(samples):
-    pytest.importorskip("arviz_base", reason="needs arviz-base")
     tree = samples.to_datatree()
     assert tree["posterior"]["loc"].shape == (5, 500)
 
