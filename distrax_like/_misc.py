@@ -89,8 +89,18 @@ def cast(x: Numeric, dtype: Any) -> Array:
     return _strong(x, jnp.result_type(x.dtype, dtype))
 
 
+def tree_where(condition: Any, yes: Any, no: Any) -> Any:
+    """Leaf by leaf of two trees, `yes` where the condition holds, else `no`."""
+    return jtu.tree_map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
 def _strong(x: Array, dtype: Any) -> Array:
     return x if x.dtype == dtype and not x.weak_type else jax.lax.convert_element_type(x, dtype)
+
+
+def is_key(x: Any) -> bool:
+    """Whether an array holds typed random keys."""
+    return bool(jnp.issubdtype(x.dtype, jax.dtypes.prng_key))
 
 
 def as_key(seed: Any, who: str) -> PRNGKeyArray:
@@ -104,7 +114,7 @@ def as_key(seed: Any, who: str) -> PRNGKeyArray:
         raise TypeError(f"{who} needs a seed, for example `seed=jax.random.key(0)`")
     if isinstance(seed, jax.Array) or hasattr(seed, "__array__"):
         seed = jnp.asarray(seed)
-        if jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
+        if is_key(seed):
             if seed.ndim:
                 raise ValueError(f"{who} takes one key, got an array of keys of shape {seed.shape}: use jax.vmap")
             return seed

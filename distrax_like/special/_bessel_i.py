@@ -27,6 +27,7 @@ from distrax_like.special._compensated import (
     set_slopes,
     two_sum,
 )
+from distrax_like.special._quadrature import legendre
 from distrax_like.special._stirling import reciprocal_gamma1p
 
 
@@ -129,7 +130,7 @@ def _in_x(v: Values, x: Values) -> Values:
 def _nodes(double: bool) -> np.ndarray:
     """Of the integrals of `_in_v_by_angles`: 1 - cos θ, θ and its weight, cosh t - 1, t and its weight."""
     n = 40 if double else 20
-    u, weight = np.polynomial.legendre.leggauss(n)
+    u, weight = np.asarray(legendre(n)).T
     u, weight = (u + 1) / 2, weight / 2
     theta, t = math.pi * u, 4.8 * u
     return np.stack([2 * np.sin(theta / 2) ** 2, theta, theta * weight, 2 * np.sinh(t / 2) ** 2, t, 4.8 * weight], 1)

@@ -172,6 +172,7 @@ class Regions(NamedTuple):
 
 
 def regions(v: Values, x: Values) -> Regions:
+    """The formulas' regions."""
     large = is_large(v, x)
     temme = ~large & (x < 0.75) & (v < _STEPS + 0.5)
     between = ~(large | temme)

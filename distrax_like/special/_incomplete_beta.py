@@ -28,7 +28,7 @@ from distrax_like.special._compensated import (
     weighted,
 )
 from distrax_like.special._incomplete_gamma import _erfcx
-from distrax_like.special._joint_slopes import Joint, root_weight, with_factor
+from distrax_like.special._joint_slopes import Joint, weighting, with_factor
 
 _Function = Callable[..., Values]
 
@@ -224,15 +224,7 @@ _EVERYWHERE: tuple[_Function, ...] = (_log_a, _log_b, _log_x)
 _ON_TAIL = tuple(_unless_taylor(log) for log in _EVERYWHERE)
 
 _density = weighted(_density_factor, _exponent, _EVERYWHERE)
-
-
-_root_weight = root_weight(_tail_exponent, _ON_TAIL)
-
-
-def _times_weight(args: tuple[Values, ...], factor: Values) -> Values:
-    # From both sides: the exponential may be below the normal range where the product is not.
-    root = _root_weight(*args)
-    return root * factor * root
+_times_weight = weighting(_tail_exponent, _ON_TAIL)
 
 
 def _part(lower: bool) -> Any:

@@ -50,12 +50,9 @@ class Joint:
         return results, jax.tree.map(lambda slope: sum(s * t for s, t in zip(slope, given)), slopes)
 
 
-def root_weight(exponent: Callable[..., Pair], slopes: Sequence[Callable[..., Values]]) -> Any:
-    """The square root of the exponential of `exponent`, whose derivatives are `slopes`.
-
-    A factor is to be multiplied by it from both sides: the exponential may be below the normal range where the product
-    is not.
-    """
+def weighting(exponent: Callable[..., Pair], slopes: Sequence[Callable[..., Values]]) -> Callable[..., Values]:
+    """A function of the arguments and a factor: the factor times the exponential of `exponent`, whose derivatives are
+    `slopes`."""
 
     @jax.custom_jvp
     @jax.jit
@@ -65,7 +62,12 @@ def root_weight(exponent: Callable[..., Pair], slopes: Sequence[Callable[..., Va
         return jnp.exp(hi / 2) * (1 + jnp.clip(lo / 2, -0.25, 0.25))
 
     set_slopes(root, *(lambda *args, slope=slope: root(*args) * slope(*args) / 2 for slope in slopes))
-    return root
+
+    def times(args: tuple[Values, ...], factor: Values) -> Values:
+        # From both sides: the exponential may be below the normal range where the product is not.
+        return root(*args) * factor * root(*args)
+
+    return times
 
 
 def with_factor(parts: Any, value: Any, in_shape: Any, in_last: Any) -> Any:

@@ -29,7 +29,7 @@ from distrax_like.special._compensated import (
     two_sum,
     weighted,
 )
-from distrax_like.special._joint_slopes import Joint, root_weight, with_factor
+from distrax_like.special._joint_slopes import Joint, weighting, with_factor
 from distrax_like.special._normal import log_ndtr, ndtr, ndtri
 
 # Throughout df > 0 and t >= 0 are finite: the tail beyond t is half of I_x(df / 2, 1 / 2) for x = df / (df + t²).
@@ -141,7 +141,7 @@ def _tail_exponent(df: Values, t: Values) -> Pair:
 _EVERYWHERE = (_log_df, _log_t)
 _ON_TAIL = (_unless_taylor(_log_df), _unless_taylor(_log_t))
 _density = weighted(_density_factor, _exponent, _EVERYWHERE)
-_root_weight = root_weight(_tail_exponent, _ON_TAIL)
+_times_weight = weighting(_tail_exponent, _ON_TAIL)
 
 
 def _factor_and_slope(args: tuple[Values, ...], active: tuple[int, ...] = ()) -> tuple[Values, list[Values]]:
@@ -153,21 +153,16 @@ def _factor_and_slope(args: tuple[Values, ...], active: tuple[int, ...] = ()) ->
     return factor, [factor * _ON_TAIL[0](df, r) + slopes[0]]
 
 
-def _times_weight(df: Values, r: Values, factor: Values) -> Values:
-    root = _root_weight(df, r)
-    return root * factor * root
-
-
 def _value(args: Any, factor: Values) -> Values:
     df, t = args
-    tail, upper = _times_weight(df, jnp.abs(t), factor), _upper(df, jnp.abs(t))
+    tail, upper = _times_weight((df, jnp.abs(t)), factor), _upper(df, jnp.abs(t))
     return jnp.where(upper, 0.5 + jnp.sign(t) * tail, jnp.where(t < 0, tail, 1 - tail))
 
 
 def _in_df(args: Any, factor: Values, slope: Values) -> Values:
     df, t = args
     r = jnp.abs(t)
-    return jnp.where(_upper(df, r) == (t < 0), -1, 1) * _times_weight(df, r, slope)
+    return jnp.where(_upper(df, r) == (t < 0), -1, 1) * _times_weight((df, r), slope)
 
 
 def _in_t(args: Any, factor: Values) -> Values:

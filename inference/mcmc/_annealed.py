@@ -12,7 +12,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import as_callable, as_key
-from distrax_like.inference.mcmc._target import as_position, evaluate, part_name
+from distrax_like.inference.mcmc._target import as_position, chains_shape, evaluate
 
 
 class AISResults(eqx.Module):
@@ -91,13 +91,7 @@ def sample_annealed_importance_chain(
     proposal = as_callable(proposal_log_prob_fn, f"{who}: proposal_log_prob_fn")
     target = as_callable(target_log_prob_fn, f"{who}: target_log_prob_fn")
     make = as_callable(make_kernel_fn, f"{who}: make_kernel_fn")
-    chains = eqx.filter_eval_shape(evaluate, target, position).shape
-    for path, leaf in jtu.tree_leaves_with_path(position):
-        if leaf.shape[: len(chains)] != chains:
-            raise ValueError(
-                f"{who}: the target has shape {chains} at current_state, so every state part must start with that "
-                f"shape, but {part_name(path)} has shape {leaf.shape}"
-            )
+    chains = chains_shape(target, position, who)
     return AnnealedImportanceChains(*_run((proposal, target, make), position, key, num, chains))
 
 

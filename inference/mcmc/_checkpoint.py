@@ -12,6 +12,8 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import PyTree
 
+from distrax_like._misc import is_key
+
 
 class Checkpoint:
     """A folder with a description of the run, its latest state, and its draws in pieces.
@@ -72,16 +74,12 @@ class Checkpoint:
         return out
 
 
-def _is_key(x: Any) -> bool:
-    return isinstance(x, jax.Array) and jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key)
-
-
 def _as_numpy(x: Any) -> np.ndarray:
-    return np.asarray(jax.random.key_data(x) if _is_key(x) else x)
+    return np.asarray(jax.random.key_data(x) if is_key(x) else x)
 
 
 def _as_leaf(saved: np.ndarray, like: Any) -> Any:
-    if _is_key(like):
+    if is_key(like):
         return jax.random.wrap_key_data(jax.numpy.asarray(saved), impl=jax.random.key_impl(like))
     # A piece of a dtype that NumPy's files do not know comes back as bytes.
     saved = saved if saved.dtype == like.dtype else saved.view(like.dtype)

@@ -51,9 +51,16 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     return good
 
 
-def where(condition: Bool[Array, ""], a: PyTree, b: PyTree) -> PyTree:
-    """Leaf by leaf `a` where the condition holds, else `b`."""
-    return jtu.tree_map(lambda x, y: jnp.where(condition, x, y), a, b)
+def like(new: PyTree, old: PyTree, must: str) -> PyTree:
+    """`new` with the dtypes of `old`.
+
+    **Raises:** `ValueError` where structure or shapes differ; `must` is its text, with `{}` for the shapes wanted.
+    """
+    shapes = [jtu.tree_map(jnp.shape, tree) for tree in (new, old)]
+    structures: list[Any] = [jtu.tree_structure(tree) for tree in (new, old)]
+    if structures[0] != structures[1] or shapes[0] != shapes[1]:
+        raise ValueError(f"{must.replace('{}', str(shapes[1]))}, got {shapes[0]}")
+    return jtu.tree_map(lambda x, y: jnp.asarray(x).astype(y.dtype), new, old)
 
 
 def moved(kernel: TransitionKernel, state: Any, position: PyTree) -> Any:

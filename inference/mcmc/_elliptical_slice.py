@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from distrax_like._misc import as_callable, as_key
 from distrax_like.distributions import Distribution
-from distrax_like.inference.mcmc._density import log_density
+from distrax_like.inference.mcmc._density import like, log_density
 from distrax_like.inference.mcmc._kernel import TransitionKernel
 from distrax_like.inference.mcmc._slice import shrink
 from distrax_like.inference.mcmc._target import as_position
@@ -108,11 +108,6 @@ class EllipticalSliceSampler(TransitionKernel):
         else:
             draw = self.normal_sampler_fn(key)
             mean = jtu.tree_map(jnp.zeros_like, draw)
-        shapes = [jtu.tree_map(jnp.shape, tree) for tree in (draw, position)]
-        structures: list[Any] = [jtu.tree_structure(tree) for tree in (draw, position)]
-        if structures[0] != structures[1] or shapes[0] != shapes[1]:
-            raise ValueError(f"EllipticalSliceSampler: normal_sampler_fn must draw shapes {shapes[1]}, got {shapes[0]}")
-        flat = [
-            jtu.tree_map(lambda a, x: jnp.broadcast_to(a, x.shape).astype(x.dtype), t, position) for t in (mean, draw)
-        ]
-        return ravel_pytree(flat[0])[0], ravel_pytree(flat[1])[0]
+        draw = like(draw, position, "EllipticalSliceSampler: normal_sampler_fn must draw shapes {}")
+        mean = jtu.tree_map(lambda a, x: jnp.broadcast_to(a, x.shape).astype(x.dtype), mean, position)
+        return ravel_pytree(mean)[0], ravel_pytree(draw)[0]

@@ -17,13 +17,9 @@ from distrax_like.inference.mcmc._kernel import (
     HamiltonianKernel,
     HamiltonianState,
     as_step_size,
-    energy_drop,
-    hamiltonian,
+    as_vectors,
 )
 from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
-
-# An energy error that only an unstable integrator makes, as for HamiltonianMonteCarlo.
-_MAX_ENERGY_DIFF = 1000.0
 
 
 class PersistentState(HamiltonianState):
@@ -95,37 +91,19 @@ class GeneralizedHamiltonianMonteCarlo(HamiltonianKernel):
     def step(self, state: PersistentState, *, seed: Any) -> tuple[PersistentState, HamiltonianInfo]:
         key = as_key(seed, "GeneralizedHamiltonianMonteCarlo.step")
         flat = self._flat(state)
-        x0, value0, grad0 = flat.position, flat.target_log_prob, flat.grad
-        alpha = self.damping.astype(x0.dtype)
+        dtype = flat.position.dtype
+        alpha = self.damping.astype(dtype)
         old = flat._rows(ravel_pytree(state.momentum)[0])
         p0 = jnp.sqrt(1 - alpha) * old + jnp.sqrt(alpha) * flat.draw_momentum(key)
-        u0 = _wrapped(state.slice + self.slice_shift.astype(x0.dtype))
+        u0 = _wrapped(state.slice + self.slice_shift.astype(dtype))
 
-        def body(_: Any, carry: Any) -> Any:
-            x, p, force, _, _ = carry
-            return flat.leapfrog(1, x, p, force)
-
-        carry = x0, p0, flat.force(grad0), value0, grad0
-        x, p, _, value, grad = jax.lax.fori_loop(0, self.num_leapfrog_steps, body, carry)
-        start, end = hamiltonian(value0, p0), hamiltonian(value, p)
-        log_ratio = energy_drop(start, end)
+        end = flat.trajectory(p0, self.num_leapfrog_steps)
         # Strictly, so that a slice of 0 does not let in a point whose energy is not finite.
-        accept = jnp.log(jnp.abs(u0)) < log_ratio
-        u = jnp.where(accept, u0 * jnp.exp(-jnp.where(accept, log_ratio, 0)), u0)
-        x, p, value, grad, energy = (
-            jnp.where(accept, a, b) for a, b in ((x, x0), (p[0], -p0[0]), (value, value0), (grad, grad0), (end, start))
-        )
-        info = HamiltonianInfo(
-            target_log_prob=value,
-            step_size=self._info_step_size(x0),
-            log_accept_ratio=log_ratio,
-            leapfrogs_taken=jnp.asarray(self.num_leapfrog_steps, jnp.int32),
-            is_accepted=accept,
-            reach_max_depth=jnp.asarray(False),
-            has_divergence=log_ratio < -_MAX_ENERGY_DIFF,
-            energy=energy,
-        )
-        return _persistent(flat.state(x, value, grad), flat.unravel(p), u), info
+        accept = jnp.log(jnp.abs(u0)) < end.log_ratio
+        u = jnp.where(accept, u0 * jnp.exp(-jnp.where(accept, end.log_ratio, 0)), u0)
+        settled, info = self._settle(flat, end, accept, self.num_leapfrog_steps)
+        p = jnp.where(accept, end.momentum[0], -p0[0])
+        return _persistent(settled, flat.unravel(p), u), info
 
 
 def _persistent(state: HamiltonianState, momentum: PyTree, u: Array) -> PersistentState:
@@ -189,14 +167,14 @@ def _meads(
     init_key, deal_key, step_key = jax.random.split(seed, 3)
     chains = len(jtu.tree_leaves(positions)[0])
     size = chains // num_folds
-    x = jax.vmap(lambda x: ravel_pytree(x)[0])(positions)
+    x = as_vectors(positions)
     one = jnp.ones((), x.dtype)
     plain = GeneralizedHamiltonianMonteCarlo(target, one, one, metric=DiagonalMetric(jnp.ones_like(x[0])))
     keys = jax.random.split(init_key, chains)
     states = jax.vmap(lambda x, key: plain.init(x, seed=key))(positions, keys)
 
     def tuned(states: PersistentState, t: Array) -> GeneralizedHamiltonianMonteCarlo:
-        x, grad = (jax.vmap(lambda x: ravel_pytree(x)[0])(z) for z in (states.position, states.grads_target_log_prob))
+        x, grad = as_vectors(states.position), as_vectors(states.grads_target_log_prob)
         # A chain at a point without a gradient must not stop the others.
         grad = jnp.where(jnp.isfinite(grad), grad, 0)
         scale = jnp.std(x, axis=0)

@@ -5,12 +5,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-import jax.tree_util as jtu
 from jaxtyping import Array, Bool, PyTree
 
-from distrax_like._misc import as_callable, as_key
-from distrax_like.inference.mcmc._density import all_finite, moved, where
+from distrax_like._misc import as_callable, as_key, tree_where
+from distrax_like.inference.mcmc._density import all_finite, like, moved
 from distrax_like.inference.mcmc._kernel import TransitionKernel
 from distrax_like.inference.mcmc._target import as_position, evaluate
 
@@ -135,9 +133,10 @@ class GibbsKernel(TransitionKernel):
             key = jax.random.fold_in(seed, i)
             old = get_block(position, names)
             if isinstance(update, ConditionalSampler):
-                new = _like(update.sample_fn(position, key), old, names)
+                must = f"GibbsKernel: the sampler of block {','.join(names)} must return shapes {{}}"
+                new = like(update.sample_fn(position, key), old, must)
                 good = all_finite(new)
-                new, info = where(good, new, old), ConditionalInfo(good)
+                new, info = tree_where(good, new, old), ConditionalInfo(good)
             else:
                 kernel = self._kernel(i, position)
                 states[i], info = kernel.step(moved(kernel, states[i], old), seed=key)
@@ -166,13 +165,3 @@ def set_block(position: PyTree, names: tuple[str, ...], block: PyTree) -> PyTree
     """`position` with the block in its place."""
     new = {names[0]: block} if len(names) == 1 else block
     return {**position, **new} if isinstance(position, dict) else position._replace(**new)
-
-
-def _like(new: PyTree, old: PyTree, names: tuple[str, ...]) -> PyTree:
-    shapes = [jtu.tree_map(jnp.shape, tree) for tree in (new, old)]
-    structures: list[Any] = [jtu.tree_structure(tree) for tree in (new, old)]
-    if structures[0] != structures[1] or shapes[0] != shapes[1]:
-        raise ValueError(
-            f"GibbsKernel: the sampler of block {','.join(names)} must return shapes {shapes[1]}, got {shapes[0]}"
-        )
-    return jtu.tree_map(lambda x, y: jnp.asarray(x).astype(y.dtype), new, old)

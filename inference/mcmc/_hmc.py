@@ -10,19 +10,15 @@ from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import as_callable, as_key
 from distrax_like.inference.mcmc._kernel import (
-    Flat,
     HamiltonianInfo,
     HamiltonianKernel,
     HamiltonianState,
+    accepts,
     as_step_size,
-    energy_drop,
     hamiltonian,
 )
 from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
 from distrax_like.inference.mcmc._metropolis_hastings import UncalibratedInfo, propose
-
-# An energy error that only an unstable integrator makes; the bound that Stan and NoUTurnSampler use.
-_MAX_ENERGY_DIFF = 1000.0
 
 
 class UncalibratedHamiltonianMonteCarlo(HamiltonianKernel):
@@ -82,9 +78,10 @@ class HamiltonianMonteCarlo(HamiltonianKernel):
         num_leapfrog_steps: int,
         metric: Metric | None = None,
     ):
+        who = "HamiltonianMonteCarlo"
         if num_leapfrog_steps < 1:
-            raise ValueError(f"HamiltonianMonteCarlo: num_leapfrog_steps must be at least 1, got {num_leapfrog_steps}")
-        self.target_log_prob_fn = as_callable(target_log_prob_fn, "HamiltonianMonteCarlo: target_log_prob_fn")
+            raise ValueError(f"{who}: num_leapfrog_steps must be at least 1, got {num_leapfrog_steps}")
+        self.target_log_prob_fn = as_callable(target_log_prob_fn, f"{who}: target_log_prob_fn")
         self.step_size = as_step_size(step_size)
         self.metric = DiagonalMetric() if metric is None else metric
         self.num_leapfrog_steps = num_leapfrog_steps
@@ -92,25 +89,8 @@ class HamiltonianMonteCarlo(HamiltonianKernel):
     def step(self, state: HamiltonianState, *, seed: Any) -> tuple[HamiltonianState, HamiltonianInfo]:
         momentum_key, accept_key = jax.random.split(as_key(seed, "HamiltonianMonteCarlo.step"))
         flat = self._flat(state)
-        x0, value0, grad0 = flat.position, flat.target_log_prob, flat.grad
-        p0, x, p, value, grad = _trajectory(flat, self.num_leapfrog_steps, momentum_key)
-        start, end = hamiltonian(value0, p0), hamiltonian(value, p)
-        log_ratio = energy_drop(start, end)
-        accept = -jax.random.exponential(accept_key, (), x0.dtype) <= log_ratio
-        x, value, grad, energy = (
-            jnp.where(accept, a, b) for a, b in ((x, x0), (value, value0), (grad, grad0), (end, start))
-        )
-        info = HamiltonianInfo(
-            target_log_prob=value,
-            step_size=self._info_step_size(x0),
-            log_accept_ratio=log_ratio,
-            leapfrogs_taken=jnp.asarray(self.num_leapfrog_steps, jnp.int32),
-            is_accepted=accept,
-            reach_max_depth=jnp.asarray(False),
-            has_divergence=log_ratio < -_MAX_ENERGY_DIFF,
-            energy=energy,
-        )
-        return flat.state(x, value, grad), info
+        end = flat.trajectory(flat.draw_momentum(momentum_key), self.num_leapfrog_steps)
+        return self._settle(flat, end, accepts(accept_key, end.log_ratio), self.num_leapfrog_steps)
 
 
 def uncalibrated_step(
@@ -119,20 +99,9 @@ def uncalibrated_step(
     """The end of a trajectory from a fresh momentum, with the loss of kinetic energy as the log of the ratio of the
     densities of proposing back and forth."""
     flat = kernel._flat(state)
-    p0, x, p, value, grad = _trajectory(flat, num_leapfrog_steps, key)
-    zero = jnp.zeros_like(value)
-    correction = hamiltonian(zero, p0) - hamiltonian(zero, p)
-    return propose(state, flat.state(x, value, grad), correction, kernel._info_step_size(x))
-
-
-def _trajectory(flat: Flat, num_leapfrog_steps: int, key: Any) -> tuple[Array, ...]:
-    """The first momentum; the last position and momentum, and the target's value and gradient there."""
     p0 = flat.draw_momentum(key)
-
-    def body(_: Any, carry: Any) -> Any:
-        x, p, force, _, _ = carry
-        return flat.leapfrog(1, x, p, force)
-
-    carry = flat.position, p0, flat.force(flat.grad), flat.target_log_prob, flat.grad
-    x, p, _, value, grad = jax.lax.fori_loop(0, num_leapfrog_steps, body, carry)
-    return p0, x, p, value, grad
+    end = flat.trajectory(p0, num_leapfrog_steps)
+    zero = jnp.zeros_like(end.target_log_prob)
+    correction = hamiltonian(zero, p0) - hamiltonian(zero, end.momentum)
+    proposal = flat.state(end.position, end.target_log_prob, end.grad)
+    return propose(state, proposal, correction, kernel._info_step_size(end.position))

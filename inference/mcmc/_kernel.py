@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -134,6 +134,10 @@ class HamiltonianInfo(eqx.Module):
     energy: Float[Array, "..."]
 
 
+# An energy error that only an unstable integrator makes; the bound that Stan and NoUTurnSampler use.
+MAX_ENERGY_DIFF = 1000.0
+
+
 class HamiltonianKernel(TransitionKernel):
     """What the kernels that follow Hamilton's equations share: a step size, a metric, the state, a flat view of it."""
 
@@ -165,6 +169,38 @@ class HamiltonianKernel(TransitionKernel):
 
     def _info_step_size(self, x: Array) -> PyTree:
         return jtu.tree_map(lambda s: s.astype(x.dtype), self.step_size)
+
+    def _settle(
+        self, flat: "Flat", end: "Trajectory", accept: Array, num_leapfrog_steps: Any
+    ) -> tuple[HamiltonianState, HamiltonianInfo]:
+        """The state and info after a trajectory from `flat` whose end is accepted, or not."""
+        before = flat.position, flat.target_log_prob, flat.grad, end.start_energy
+        after = end.position, end.target_log_prob, end.grad, end.energy
+        x, value, grad, energy = (jnp.where(accept, a, b) for a, b in zip(after, before))
+        info = HamiltonianInfo(
+            target_log_prob=value,
+            step_size=self._info_step_size(x),
+            log_accept_ratio=end.log_ratio,
+            leapfrogs_taken=jnp.asarray(num_leapfrog_steps, jnp.int32),
+            is_accepted=accept,
+            reach_max_depth=jnp.asarray(False),
+            has_divergence=end.log_ratio < -MAX_ENERGY_DIFF,
+            energy=energy,
+        )
+        return flat.state(x, value, grad), info
+
+
+class Trajectory(NamedTuple):
+    """The end of a trajectory as vectors, the energies at its start and end, and the log of their ratio of densities:
+    -inf where the end must not be accepted."""
+
+    position: Float[Array, " d"]
+    momentum: Float[Array, "rows d"]
+    target_log_prob: Float[Array, ""]
+    grad: Float[Array, " d"]
+    start_energy: Float[Array, ""]
+    energy: Float[Array, ""]
+    log_ratio: Float[Array, ""]
 
 
 class Flat(eqx.Module):
@@ -202,6 +238,18 @@ class Flat(eqx.Module):
         value, grad = self.value_and_grad(x)
         force = self.force(grad)
         return x, half + 0.5 * sign * force, force, value, grad
+
+    def trajectory(self, p: Float[Array, "rows d"], num_leapfrog_steps: Any) -> Trajectory:
+        """So many steps forward from here with the momentum `p`."""
+
+        def body(_: Any, carry: Any) -> Any:
+            x, p, force, _, _ = carry
+            return self.leapfrog(1, x, p, force)
+
+        carry = self.position, p, self.force(self.grad), self.target_log_prob, self.grad
+        x, q, _, value, grad = jax.lax.fori_loop(0, num_leapfrog_steps, body, carry)
+        start, end = hamiltonian(self.target_log_prob, p), hamiltonian(value, q)
+        return Trajectory(x, q, value, grad, start, end, energy_drop(start, end))
 
     def _rows(self, p: Array) -> Array:
         plain = isinstance(self.metric, DiagonalMetric)
@@ -263,3 +311,13 @@ def energy_drop(start: Float[Array, ""], end: Float[Array, ""]) -> Float[Array, 
     (the momentum takes it up, hence the energy), is never accepted."""
     drop = start - end
     return jnp.where(jnp.isfinite(drop), drop, -jnp.inf)
+
+
+def accepts(key: Any, log_ratio: Float[Array, ""]) -> Bool[Array, ""]:
+    """True with probability min(1, exp(log_ratio))."""
+    return -jax.random.exponential(key, (), log_ratio.dtype) <= log_ratio
+
+
+def as_vectors(tree: PyTree) -> Float[Array, "n d"]:
+    """Each of the n entries along the leading axis of every part raveled into one vector."""
+    return jax.vmap(lambda x: ravel_pytree(x)[0])(tree)

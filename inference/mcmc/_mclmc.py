@@ -13,7 +13,14 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from distrax_like._misc import as_callable, as_key, promote
 from distrax_like.inference.mcmc._adaptation import DualAveragingStepSizeAdaptation
-from distrax_like.inference.mcmc._kernel import Flat, HamiltonianKernel, HamiltonianState, momentum_dot
+from distrax_like.inference.mcmc._kernel import (
+    MAX_ENERGY_DIFF,
+    Flat,
+    HamiltonianKernel,
+    HamiltonianState,
+    accepts,
+    momentum_dot,
+)
 from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
 from distrax_like.inference.stats import ess
 
@@ -23,8 +30,6 @@ _INTEGRATORS = {
     # The palindrome of second order with two gradients whose leading error is smallest (McLachlan, 1995).
     "mclachlan": (0.1931833275037836, 0.5, 1 - 2 * 0.1931833275037836, 0.5, 0.1931833275037836),
 }
-# An energy error that only an unstable integrator makes, as for HamiltonianMonteCarlo.
-_MAX_ENERGY_DIFF = 1000.0
 
 
 class MicrocanonicalState(HamiltonianState):
@@ -161,7 +166,7 @@ class MicrocanonicalLangevin(_Microcanonical):
             log_accept_ratio=drop,
             leapfrogs_taken=jnp.asarray(self._gradients, jnp.int32),
             is_accepted=ok,
-            has_divergence=jnp.abs(drop) > _MAX_ENERGY_DIFF,
+            has_divergence=jnp.abs(drop) > MAX_ENERGY_DIFF,
         )
         return _with_direction(flat.state(x, value, grad), flat, u), info
 
@@ -239,7 +244,7 @@ class AdjustedMicrocanonicalLangevin(_Microcanonical):
         drop = value - value0 - gain
         ok = jnp.isfinite(drop) & jnp.all(jnp.isfinite(u)) & jnp.all(jnp.isfinite(force))
         log_ratio = jnp.where(ok, drop, -jnp.inf)
-        accept = -jax.random.exponential(accept_key, (), x0.dtype) <= log_ratio
+        accept = accepts(accept_key, log_ratio)
         x, value, grad = (jnp.where(accept, a, b) for a, b in ((x, x0), (value, value0), (grad, grad0)))
         info = MicrocanonicalInfo(
             target_log_prob=value,
@@ -247,7 +252,7 @@ class AdjustedMicrocanonicalLangevin(_Microcanonical):
             log_accept_ratio=log_ratio,
             leapfrogs_taken=num_steps * self._gradients,
             is_accepted=accept,
-            has_divergence=log_ratio < -_MAX_ENERGY_DIFF,
+            has_divergence=log_ratio < -MAX_ENERGY_DIFF,
         )
         return flat.state(x, value, grad), info
 

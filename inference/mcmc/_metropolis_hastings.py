@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from distrax_like._misc import as_key
-from distrax_like.inference.mcmc._density import all_finite, where
-from distrax_like.inference.mcmc._kernel import TransitionKernel, energy_drop
+from distrax_like._misc import as_key, tree_where
+from distrax_like.inference.mcmc._density import all_finite
+from distrax_like.inference.mcmc._kernel import TransitionKernel, accepts, energy_drop
 
 
 class UncalibratedInfo(eqx.Module):
@@ -62,8 +62,8 @@ class Calibrated(TransitionKernel):
                 f"{type(self.inner_kernel).__name__}"
             )
         log_ratio = log_accept_ratio(state, proposal, info)
-        accept = -jax.random.exponential(accept_key, (), log_ratio.dtype) <= log_ratio
-        state = where(accept, proposal, state)
+        accept = accepts(accept_key, log_ratio)
+        state = tree_where(accept, proposal, state)
         step_size = getattr(info, "step_size", None)
         return state, MetropolisHastingsInfo(state.target_log_prob, step_size, log_ratio, accept, info)
 
@@ -110,5 +110,5 @@ def log_accept_ratio(state: Any, proposal: Any, info: Any) -> Float[Array, ""]:
 def propose(state: Any, proposal: Any, correction: Float[Array, ""], step_size: PyTree = None) -> tuple[Any, Any]:
     """What the step of an uncalibrated kernel returns: the chain stays where the proposal is not finite."""
     good = all_finite(proposal) & jnp.isfinite(correction)
-    state = where(good, proposal, state)
+    state = tree_where(good, proposal, state)
     return state, UncalibratedInfo(state.target_log_prob, jnp.where(good, correction, -jnp.inf), step_size)

@@ -12,7 +12,7 @@ from equinox import field
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
-from distrax_like._misc import as_callable, as_key, promote
+from distrax_like._misc import as_callable, as_key, promote, tree_where
 from distrax_like.inference.mcmc._hash import uniform
 from distrax_like.inference.mcmc._kernel import (
     Flat,
@@ -222,7 +222,7 @@ class NoUTurnSampler(HamiltonianKernel, InterleavedKernel):
         new_top = jnp.maximum(top, drop)
         new_weight = jnp.exp(drop - new_top)
         weight = weight * jnp.exp(top - new_top) + new_weight
-        draw = _where(half.u * weight <= new_weight, (x, value, grad, energy), half.draw)
+        draw = tree_where(half.u * weight <= new_weight, (x, value, grad, energy), half.draw)
         p_sum = half.p_sum + p[0]
         rows = self._write(half.leaf, half.edge[1], p, p_sum, rows)
         diverging = drop < -self.max_energy_diff
@@ -256,7 +256,7 @@ class NoUTurnSampler(HamiltonianKernel, InterleavedKernel):
         top, weight = half.weight
         log_weight = top + jnp.log(weight)
         u = uniform(tree.words[:2], tree.depth, _DOUBLING, p.dtype)
-        draw = _where(complete & (jnp.log(u) <= log_weight - tree.log_weight), half.draw, tree.draw)
+        draw = tree_where(complete & (jnp.log(u) <= log_weight - tree.log_weight), half.draw, tree.draw)
         turned = _turns(p_far, p, p_sum)
         if self.extra_turn_checks:
             p_first = rows[0][0]  # of the new half, next to `p_near`
@@ -353,7 +353,3 @@ class NoUTurnSampler(HamiltonianKernel, InterleavedKernel):
 
 def _turns(p: Array, q: Array, p_sum: Array) -> Array:
     return (momentum_dot(p[-1], p_sum) <= 0) | (momentum_dot(q[-1], p_sum) <= 0)
-
-
-def _where(condition: Array, new: Any, old: Any) -> Any:
-    return jax.tree_util.tree_map(lambda a, b: jnp.where(condition, a, b), new, old)

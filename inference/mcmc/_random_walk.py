@@ -6,12 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.tree_util as jtu
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import as_callable, as_key
-from distrax_like.inference.mcmc._density import DensityKernel, DensityState, log_density
+from distrax_like.inference.mcmc._density import DensityKernel, DensityState, like, log_density
 from distrax_like.inference.mcmc._kernel import as_step_size, flat_step_size
 from distrax_like.inference.mcmc._metropolis_hastings import Calibrated, UncalibratedInfo, propose
 
@@ -76,7 +75,7 @@ class UncalibratedRandomWalk(DensityKernel):
     def step(self, state: DensityState, *, seed: Any) -> tuple[DensityState, UncalibratedInfo]:
         who = type(self).__name__
         position = self.new_state_fn(state.position, as_key(seed, f"{who}.step"))
-        position = _like(position, state.position, who)
+        position = like(position, state.position, f"{who}: new_state_fn must return shapes {{}} like the state")
         value = log_density(self.target_log_prob_fn, position, who)
         return propose(state, DensityState(position, value), jnp.zeros_like(value))
 
@@ -104,11 +103,3 @@ class RandomWalkMetropolis(Calibrated):
     @property  # type: ignore[misc]
     def inner_kernel(self) -> UncalibratedRandomWalk:  # type: ignore[override]
         return UncalibratedRandomWalk(self.target_log_prob_fn, self.new_state_fn)
-
-
-def _like(new: PyTree, old: PyTree, who: str) -> PyTree:
-    shapes = [jtu.tree_map(jnp.shape, tree) for tree in (new, old)]
-    structures: list[Any] = [jtu.tree_structure(tree) for tree in (new, old)]
-    if structures[0] != structures[1] or shapes[0] != shapes[1]:
-        raise ValueError(f"{who}: new_state_fn must return shapes {shapes[1]} like the state, got {shapes[0]}")
-    return jtu.tree_map(lambda x, y: jnp.asarray(x).astype(y.dtype), new, old)

@@ -17,6 +17,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
 
+from distrax_like._misc import is_key, tree_where
 from distrax_like.inference.mcmc._kernel import TransitionKernel
 
 # Transitions between two looks at the host: enough that the look costs nothing, few enough that an interrupt is heard.
@@ -111,15 +112,12 @@ class Run(eqx.Module):
         def begin(state: Any, key: Any, done: Array) -> Any:
             return kernel.begin(state, seed=jax.random.fold_in(key, results.num_transitions + done))
 
-        def turn(state: Any, work: Any, scratch: Any) -> Any:
-            return kernel.turn(state, work, scratch)
-
         def restart(carry: Any, key: Any) -> Any:
             """The chain after the end of a transition, and the draw with its row; out of range if it completes none."""
             state, work, done = carry
             counted = done < total
             new, info = kernel.finish(state, work)
-            state, done = _where(counted, new, state), done + counted
+            state, done = tree_where(counted, new, state), done + counted
             row = jnp.searchsorted(ends, done).astype(jnp.int32)
             row = jnp.where(counted & (ends[row] == done), row, len(counts))
             return (state, begin(state, key, done), done), (row, self.keep(kernel, new, info))
@@ -128,7 +126,7 @@ class Run(eqx.Module):
             state, work, scratch, done, rows = carry
             work, scratch = jax.vmap(kernel.tick)(state, work, scratch)
             waiting = jax.vmap(kernel.waits)(work)
-            work = _for_some(waiting, lambda work, rest: turn(rest[0], work, rest[1]), work, (state, scratch))
+            work = _for_some(waiting, lambda work, rest: kernel.turn(rest[0], work, rest[1]), work, (state, scratch))
             ended = jax.vmap(kernel.ended)(work)
             (state, work, done), rows = _for_some_with_rows(ended, restart, (state, work, done), keys, rows)
             return state, work, scratch, done, rows
@@ -179,13 +177,22 @@ class HostRun:
 
     Chains that run one after the other are dealt to one thread for each core: a compiled program leaves Python free
     while it runs. The groups are of one size, so that they share the program; the last chain fills up the last group.
+
+    `compiled` says that the program has been run before.
     """
 
-    def __init__(self, run: Run, results: KernelResults, rows: int = CHUNK, threads: int | None = None):
+    def __init__(
+        self,
+        run: Run,
+        results: KernelResults,
+        rows: int = CHUNK,
+        threads: int | None = None,
+        compiled: bool = False,
+    ):
         chains, num = run.chains, math.prod(run.chains)
         self._rows = rows
         self._chains = chains
-        self._per_call, self._first, self._compiled = CHUNK, True, False
+        self._per_call, self._first, self._compiled = CHUNK, True, compiled
         if threads is None:
             threads = _num_cores() if run.execution == "sequential" else 1
         size = -(-num // max(1, min(threads, num)))
@@ -215,7 +222,7 @@ class HostRun:
 
         def join(*xs: Array) -> Any:
             x: Any
-            if jnp.issubdtype(xs[0].dtype, jax.dtypes.prng_key):
+            if is_key(xs[0]):
                 x = jax.lax.slice_in_dim(jnp.concatenate(xs, axis), 0, num, axis=axis)
             else:
                 x = np.concatenate(xs, axis)[(slice(None),) * axis + (slice(num),)]
@@ -263,10 +270,6 @@ class HostRun:
         return self._joined([draws for _, draws in outs], 1)
 
 
-def _where(condition: Array, new: Any, old: Any) -> Any:
-    return jtu.tree_map(lambda a, b: jnp.where(condition, a, b), new, old)
-
-
 def _for_some(flags: Bool[Array, " n"], fn: Callable[[Any, Any], Any], carry: Any, rest: Any) -> Any:
     """The carry of each item that is flagged replaced by `fn(carry, rest)`, both of that item."""
     return _for_some_with_rows(
@@ -296,7 +299,7 @@ def _for_some_with_rows(
     def at_once(flags: Array, carry: Any, rest: Any, rows: Any) -> Any:
         def some(carry: Any, rest: Any) -> Any:
             new, (row, out) = jax.vmap(fn)(carry, rest)
-            return jax.vmap(_where)(flags, new, carry), (jnp.where(flags, row, _NO_ROW), out)
+            return jax.vmap(tree_where)(flags, new, carry), (jnp.where(flags, row, _NO_ROW), out)
 
         like = eqx.filter_eval_shape(jax.vmap(fn), carry, rest)[1]
         none = jtu.tree_map(lambda x: jnp.full(x.shape, _NO_ROW if x is like[0] else 0, x.dtype), like)
@@ -309,7 +312,7 @@ def _for_some_with_rows(
 
 
 def _on_host(x: Array) -> Any:
-    return x if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else np.asarray(x)
+    return x if is_key(x) else np.asarray(x)
 
 
 def _num_cores() -> int:

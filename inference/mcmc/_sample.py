@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import as_key
@@ -157,12 +158,8 @@ class _Keep(eqx.Module):
         if self.trace_fn is not None:
             out["trace"] = self.trace_fn(draw, info)
         if self.learns:
-            out["learnt"] = tuple(_flat(tree) for tree in (position, state.grads_target_log_prob))
+            out["learnt"] = tuple(ravel_pytree(tree)[0] for tree in (position, state.grads_target_log_prob))
         return out
-
-
-def _flat(tree: PyTree) -> Array:
-    return jnp.concatenate([jnp.ravel(x) for x in jtu.tree_leaves(tree)])
 
 
 @eqx.filter_jit
@@ -196,7 +193,7 @@ class _Chains:
         self._adaptation: Any = adaptation
         self._keep = _Keep(trace_fn, adaptation is not None and isinstance(kernel, HamiltonianKernel))
         self.state: Any = None
-        self._adapting = False
+        self._adapting = self._compiled = False
         self._num_transitions: Any = jnp.zeros((), jnp.int32)
         # Of the warm-up: transitions that may go into settling, all that are left after that, and the windows made.
         self._stage = np.zeros(3, np.int32)
@@ -286,9 +283,11 @@ class _Chains:
         # Draws, positions and gradients of a chunk take at most about a quarter of a gigabyte.
         size = sum(x.nbytes for x in jtu.tree_leaves(self.state.position))
         rows = max(1, min(CHUNK, _CHUNK_BYTES // (3 * size)))
-        host = HostRun(self._run(kernel), KernelResults(state, self._num_transitions), rows)
+        host = HostRun(self._run(kernel), KernelResults(state, self._num_transitions), rows, compiled=self._compiled)
         for draws in host(counts, advance):
-            state, self._num_transitions = host.results.state, host.results.num_transitions
+            self._compiled = True
+            results = host.results
+            state, self._num_transitions = results.state, results.num_transitions
             self.state = state if self._adaptation is None else state.inner_state
             yield jtu.tree_map(np.asarray, draws)
         if self._adapting and counts:

@@ -1,6 +1,5 @@
 """The driver of transition kernels."""
 
-import math
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple, SupportsIndex
@@ -16,7 +15,7 @@ from jaxtyping import PyTree
 from distrax_like._misc import as_key, require
 from distrax_like.inference.mcmc._kernel import TransitionKernel
 from distrax_like.inference.mcmc._run import CHUNK, HostRun, KernelResults, Run, choose_execution, progress
-from distrax_like.inference.mcmc._target import ChainsTarget, as_position, evaluate, part_name
+from distrax_like.inference.mcmc._target import ChainsTarget, as_position, chains_shape, evaluate, part_name
 
 
 class StatesAndTrace(NamedTuple):
@@ -96,7 +95,7 @@ def sample_chain(
     between = _count("num_steps_between_results", num_steps_between_results)
     seed = as_key(seed, "sample_chain")
     position = as_position(current_state, "sample_chain")
-    chains = _chains_shape(kernel, position)
+    chains = chains_shape(kernel.target_log_prob_fn, position, "sample_chain")
     kernel, execution = _choose_execution(kernel, position, chains, execution)
 
     run = Run(kernel, seed, jnp.zeros((), jnp.int32), chains, execution)
@@ -152,17 +151,6 @@ def _count(name: str, value: Any) -> int:
     if n < 0:
         raise ValueError(f"sample_chain: {name} must not be negative, got {n}")
     return n
-
-
-def _chains_shape(kernel: TransitionKernel, position: PyTree) -> tuple[int, ...]:
-    chains = eqx.filter_eval_shape(evaluate, kernel.target_log_prob_fn, position).shape
-    for path, leaf in jtu.tree_leaves_with_path(position):
-        if leaf.shape[: len(chains)] != chains:
-            raise ValueError(
-                f"sample_chain: the target has shape {chains} at current_state, that is {math.prod(chains)} chains, "
-                f"so every state part must start with that shape, but {part_name(path)} has shape {leaf.shape}"
-            )
-    return chains
 
 
 def _choose_execution(

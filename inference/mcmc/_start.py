@@ -78,7 +78,7 @@ def _points(model: UnconstrainedDensity | None, init: Any, num: int, seed: Any) 
         dim, dtype = model.dim, model.dtype
         # Uniform numbers depend on their place in the array alone.
         return lambda i: jax.random.uniform(jax.random.fold_in(key, i), (num, dim), dtype, -2, 2)
-    draw: Any = as_callable(_from_prior(model) if init == "prior" and model is not None else init, "sample: init")
+    draw: Any = as_callable(prior_draw(model) if init == "prior" and model is not None else init, "sample: init")
     return lambda i: _drawn(draw, jax.random.fold_in(key, i), jnp.arange(num, dtype=jnp.uint32))
 
 
@@ -87,7 +87,8 @@ def _drawn(draw: Callable[[Any], PyTree], key: Any, chains: UInt[Array, " chains
     return jax.vmap(lambda c: as_position(draw(jax.random.fold_in(key, c)), "sample"))(chains)
 
 
-def _from_prior(model: UnconstrainedDensity) -> Callable[[Any], Array]:
+def prior_draw(model: UnconstrainedDensity) -> Callable[[Any], Array]:
+    """A function from a key to the free reals of a draw from the model's prior."""
     return jtu.Partial(lambda model, key: model.unconstrain(model.pinned.sample_unpinned(seed=key)), model)
 
 

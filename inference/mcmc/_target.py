@@ -39,6 +39,21 @@ def as_position(position: PyTree, who: str) -> PyTree:
     return jtu.tree_map_with_path(convert, position)
 
 
+def chains_shape(target: Callable[..., Any], position: PyTree, who: str) -> tuple[int, ...]:
+    """The shape of the target at `position`, which is that of the chains.
+
+    **Raises:** `ValueError` where it does not lead the shape of every part, naming the part.
+    """
+    chains = eqx.filter_eval_shape(evaluate, target, position).shape
+    for path, leaf in jtu.tree_leaves_with_path(position):
+        if leaf.shape[: len(chains)] != chains:
+            raise ValueError(
+                f"{who}: the target has shape {chains} at current_state, that is {math.prod(chains)} chains, "
+                f"so every state part must start with that shape, but {part_name(path)} has shape {leaf.shape}"
+            )
+    return chains
+
+
 def part_name(path: Any) -> str:
     """What messages call the part of the state at `path`."""
     return f"state part {jtu.keystr(path)}" if path else "the state"

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 from equinox import field
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
 from distrax_like._misc import as_callable, as_key, promote
@@ -16,14 +15,11 @@ from distrax_like.inference.mcmc._kernel import (
     HamiltonianInfo,
     HamiltonianKernel,
     HamiltonianState,
+    accepts,
     as_step_size,
-    energy_drop,
-    hamiltonian,
+    as_vectors,
 )
 from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
-
-# An energy error that only an unstable integrator makes, as for HamiltonianMonteCarlo.
-_MAX_ENERGY_DIFF = 1000.0
 
 
 class DynamicState(HamiltonianState):
@@ -98,34 +94,11 @@ class DynamicHamiltonianMonteCarlo(HamiltonianKernel):
         """`step` with a given number of leapfrog steps; also returns the end of the trajectory."""
         momentum_key, accept_key = jax.random.split(as_key(seed, "DynamicHamiltonianMonteCarlo.step"))
         flat = self._flat(state)
-        x0, value0, grad0 = flat.position, flat.target_log_prob, flat.grad
-        p0 = flat.draw_momentum(momentum_key)
-
-        def body(_: Any, carry: Any) -> Any:
-            x, p, force, _, _ = carry
-            return flat.leapfrog(1, x, p, force)
-
-        carry = x0, p0, flat.force(grad0), value0, grad0
-        end_x, p, _, value, grad = jax.lax.fori_loop(0, num_leapfrog_steps, body, carry)
-        start, end = hamiltonian(value0, p0), hamiltonian(value, p)
-        log_ratio = energy_drop(start, end)
-        accept = -jax.random.exponential(accept_key, (), x0.dtype) <= log_ratio
-        x, value, grad, energy = (
-            jnp.where(accept, a, b) for a, b in ((end_x, x0), (value, value0), (grad, grad0), (end, start))
-        )
-        info = HamiltonianInfo(
-            target_log_prob=value,
-            step_size=self._info_step_size(x0),
-            log_accept_ratio=log_ratio,
-            leapfrogs_taken=num_leapfrog_steps,
-            is_accepted=accept,
-            reach_max_depth=jnp.asarray(False),
-            has_divergence=log_ratio < -_MAX_ENERGY_DIFF,
-            energy=energy,
-        )
+        end = flat.trajectory(flat.draw_momentum(momentum_key), num_leapfrog_steps)
+        settled, info = self._settle(flat, end, accepts(accept_key, end.log_ratio), num_leapfrog_steps)
         # Velocities in units of the metric's scale: a step moves x by step_size times this.
-        proposal = Proposal(end_x, flat.metric.scale * p[-1])
-        return _indexed(flat.state(x, value, grad), state.index + 1), info, proposal
+        proposal = Proposal(end.position, flat.metric.scale * end.momentum[-1])
+        return _indexed(settled, state.index + 1), info, proposal
 
 
 def _indexed(state: HamiltonianState, index: Array) -> DynamicState:
@@ -250,7 +223,7 @@ def sample_snaper_hmc(
     chains = len(jtu.tree_leaves(positions)[0])
     if chains < 2:
         raise ValueError(f"sample_snaper_hmc: it takes at least 2 chains, got {chains}")
-    x = jax.vmap(lambda x: ravel_pytree(x)[0])(positions)
+    x = as_vectors(positions)
     kernel = DynamicHamiltonianMonteCarlo(
         target_log_prob_fn,
         jnp.asarray(init_step_size, x.dtype),
@@ -275,7 +248,7 @@ def _learn(
 ) -> tuple[DynamicHamiltonianMonteCarlo, DynamicState]:
     rate, target_accept_prob, ema_factor = rates
     states = jax.vmap(lambda x: kernel.init(x))(positions)
-    x = _vectors(states.position)
+    x = as_vectors(states.position)
     chains, dim = x.shape
     zero, tiny = jnp.zeros((), x.dtype), jnp.finfo(x.dtype).tiny
     start = jnp.log(kernel.step_size)
@@ -307,7 +280,7 @@ def _learn(
         num_leapfrog = jnp.where(mala, 1, current.num_leapfrog_steps(t))
         keys = jax.random.split(jax.random.fold_in(seed, t), chains)
         new, info, proposal = jax.vmap(lambda s, key: current.propose(s, num_leapfrog, seed=key))(states, keys)
-        previous = _vectors(states.position)
+        previous = as_vectors(states.position)
         accept = jnp.exp(jnp.minimum(info.log_accept_ratio, 0))
         # A trajectory that ran away counts for nothing, and must not make the others' sum NaN.
         ok = jnp.isfinite(proposal.position).all(-1) & jnp.isfinite(proposal.velocity).all(-1) & (accept > 0)
@@ -343,7 +316,7 @@ def _learn(
         log_length_average = weight * log_length + (1 - weight) * old.log_length_average
 
         # Scales and the widest direction, over the last part of the run.
-        z = _vectors(new.position)
+        z = as_vectors(new.position)
         fade = jnp.minimum(1, ema_factor / (now + ema_factor))
         mean = (1 - fade) * old.mean + fade * jnp.mean(z, 0)
         variance = (1 - fade) * old.variance + fade * jnp.mean((z - jnp.mean(z, 0)) * (z - mean), 0)
@@ -363,7 +336,3 @@ def _learn(
 
     (states, learnt), _ = jax.lax.scan(body, (states, learnt), jnp.arange(num_steps))
     return configured(learnt.log_step_average, learnt.log_length_average, learnt.variance), states
-
-
-def _vectors(positions: PyTree) -> Float[Array, "chains d"]:
-    return jax.vmap(lambda x: ravel_pytree(x)[0])(positions)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from distrax_like._misc import Numeric, as_callable, promote, require
+from distrax_like._misc import Numeric, as_callable, promote, require, tree_where
 from distrax_like.inference.optimizer._directions import Direction, bfgs, dot, lbfgs, remember
 from distrax_like.inference.optimizer._line_search import LineSearch, advance, begin
 
@@ -347,7 +347,7 @@ def _run(
         trial = new.position + new.search.step * new.direction
         new = _step(limits, new, trial, *at(trial))
         # Of a single problem the loop itself ends when it is done.
-        return _where(active(state), new, state) if value.ndim else new
+        return tree_where(active(state), new, state) if value.ndim else new
 
     return jax.lax.while_loop(go_on, turn, state), jnp.all(finite)
 
@@ -355,7 +355,7 @@ def _run(
 def _aim(transformation: Direction, state: _State) -> _State:
     """Where a new direction is due, finds it and begins a search along it."""
     position, value, gradient = state.position, state.value, state.gradient
-    memory = _where(state.fresh, transformation.init(position), state.memory)
+    memory = tree_where(state.fresh, transformation.init(position), state.memory)
     direction, memory = transformation.update(gradient, memory, position)
     slope = dot(gradient, direction)
     # Where the last step gained little, a full step along a direction that is too long would only be cut back: take
@@ -365,7 +365,7 @@ def _aim(transformation: Direction, state: _State) -> _State:
     noise = _NOISE * jnp.finfo(position.dtype).eps * (jnp.abs(value) + dot(jnp.abs(gradient), jnp.abs(position)))
     new = -direction, begin(value, -slope, step, noise), memory
     where = lambda s: (s.direction, s.search, s.memory)
-    return eqx.tree_at(where, state, _where(state.turning, new, where(state)))
+    return eqx.tree_at(where, state, tree_where(state.turning, new, where(state)))
 
 
 def _step(
@@ -395,7 +395,7 @@ def _step(
     converged = (accepted & within) | (stuck & (-state.search.start.slope <= state.search.noise))
     retry = stuck & ~converged & ~state.fresh
     new = (trial, value, gradient)
-    position, value, gradient = _where(accepted | unbounded, new, (state.position, state.value, state.gradient))
+    position, value, gradient = tree_where(accepted | unbounded, new, (state.position, state.value, state.gradient))
     failed, turning = unbounded | (stuck & ~converged & state.fresh), accepted | retry
     fresh, gain = (state.fresh & ~accepted) | retry, jnp.where(accepted & lower, change, jnp.inf)
     return _State(
@@ -434,10 +434,6 @@ def _common(final: _State, problem: _Problem) -> dict[str, Any]:
         objective_value=final.value,
         objective_gradient=gradient,
     )
-
-
-def _where(condition: Bool[Array, "*batch"], yes: Any, no: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
 def _batch_first(matrix: Float[Array, "m d *batch"]) -> Float[Array, "*batch m d"]:

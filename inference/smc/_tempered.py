@@ -13,6 +13,8 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from distrax_like._misc import as_callable, as_key
 from distrax_like.distributions import JointDistributionPinned, UnconstrainedDensity
+from distrax_like.inference.mcmc._replica_exchange import TemperedTarget
+from distrax_like.inference.mcmc._start import prior_draw
 from distrax_like.inference.mcmc._target import as_position, evaluate
 from distrax_like.inference.smc._random_walk import make_rwmh_kernel_fn
 from distrax_like.inference.smc._resampling import resample_systematic
@@ -49,22 +51,11 @@ class TemperedSamples(eqx.Module):
     scalings: Float[Array, "..."]
 
 
-class TemperedTarget(eqx.Module):
-    """prior + inverse temperature × likelihood, in logarithms."""
-
-    prior_log_prob_fn: Callable[..., Any]
-    likelihood_log_prob_fn: Callable[..., Any]
-    inverse_temperatures: Float[Array, ""]
-
-    def __call__(self, *position: Any) -> Array:
-        return self.prior_log_prob_fn(*position) + self.inverse_temperatures * self.likelihood_log_prob_fn(*position)
-
-
 def default_make_tempered_target_log_prob_fn(
     prior_log_prob_fn: Callable[..., Any], likelihood_log_prob_fn: Callable[..., Any], inverse_temperatures: Any
 ) -> Callable[..., Any]:
     """The log density prior + inverse temperature × likelihood of one particle."""
-    return TemperedTarget(prior_log_prob_fn, likelihood_log_prob_fn, inverse_temperatures)
+    return TemperedTarget(likelihood_log_prob_fn, prior_log_prob_fn, jnp.asarray(inverse_temperatures))
 
 
 def simple_heuristic_tuning(
@@ -193,10 +184,7 @@ def sample_sequential_monte_carlo(
 
 @eqx.filter_jit
 def _from_prior(density: UnconstrainedDensity, key: Any, num: int) -> Array:
-    def draw(key: Any) -> Array:
-        return density.unconstrain(density.pinned.sample_unpinned(seed=key))
-
-    return jax.vmap(draw)(jax.random.split(key, num))
+    return jax.vmap(prior_draw(density))(jax.random.split(key, num))
 
 
 @eqx.filter_jit

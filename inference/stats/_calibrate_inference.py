@@ -170,7 +170,7 @@ def _check(
 ) -> PosteriorPredictiveCheck:
     joint = pinned.distribution
     sites = joint._sites()
-    free = {name: shape for name, shape in sites.items() if name not in pinned.pins}
+    free = pinned._free(sites)
     values = joint._all("posterior_predictive_check", (draws,), {}, free)
     lead: Any = jnp.broadcast_shapes(*(x.shape[: x.ndim - len(free[name])] for name, x in values.items()))
     given = values | {name: x for name, x in pinned.pins.items() if name not in names}

@@ -366,7 +366,7 @@ def _mcse_quantile(x: Draws, prob: float) -> Event:
 
 
 def _beta_quantiles(a: Event, b: Event, probs: tuple[float, ...]) -> Float[Array, "k ..."]:
-    # Bisection: `betaincinv` takes ten seconds to compile, and which draw is meant needs no last bits.
+    # Bisection: `betaincinv` takes seconds to compile, and which draw is meant needs no last bits.
     p = jnp.reshape(jnp.asarray(probs, a.dtype), (-1, *[1] * a.ndim))
     low = jnp.zeros((len(probs), *a.shape), a.dtype)
 

@@ -13,17 +13,11 @@ import pytest
 from scipy import special, stats
 
 from distrax_like.inference import mcmc
-from distrax_like.inference.mcmc import _ghmc
+from distrax_like.inference.mcmc import _ghmc, _kernel
 from distrax_like.inference.mcmc._ghmc import GeneralizedHamiltonianMonteCarlo, meads
 
+from .conservation import NUM, STARTS, banana
 
-def banana(x):
-    return -0.5 * x[0] ** 2 - 0.5 * (x[1] - 0.5 * x[0] ** 2) ** 2
-
-
-NUM = 50_000
-STARTS = jax.random.normal(jax.random.key(0), (NUM, 2))
-STARTS = STARTS.at[:, 1].add(0.5 * STARTS[:, 0] ** 2)
 # Distances compared: under 100; half of the false-alarm rate.
 BOUND = math.sqrt(math.log(2 * 100 / 5e-7) / (2 * NUM))
 
@@ -72,12 +66,13 @@ def _unwrapped(u):
 
 
 @pytest.mark.parametrize(
-    ("name", "mutant"),
+    ("where", "name", "mutant"),
     [
-        ("_wrapped", _unwrapped),
-        ("energy_drop", lambda start, end: jnp.zeros_like(start)),
-        ("hamiltonian", lambda value, p: -value),
+        (_ghmc, "_wrapped", _unwrapped),
+        (_kernel, "energy_drop", lambda start, end: jnp.zeros_like(start)),
+        (_kernel, "hamiltonian", lambda value, p: -value),
         (
+            _ghmc,
             "_persistent",
             lambda s, p, u: _ghmc.PersistentState(
                 s.position, s.target_log_prob, s.grads_target_log_prob, jnp.abs(p), u
@@ -85,8 +80,8 @@ def _unwrapped(u):
         ),  # fmt: skip # noqa: E501
     ],
 )
-def test_a_broken_kernel_does_not_conserve_it(monkeypatch, name, mutant):
-    monkeypatch.setattr(_ghmc, name, mutant)
+def test_a_broken_kernel_does_not_conserve_it(monkeypatch, where, name, mutant):
+    monkeypatch.setattr(where, name, mutant)
     assert distance(one_step(KERNEL)[1]) > BOUND
 
 

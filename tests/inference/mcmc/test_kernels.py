@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from distrax_like.inference import mcmc
-from distrax_like.inference.mcmc import _hash, _hmc, _kernel, _nuts
+from distrax_like.inference.mcmc import _hash, _kernel, _nuts
 
 from .conservation import BOUND, NUM, STARTS, banana, distance, one_step
 
@@ -110,7 +110,7 @@ def _euler(flat, sign, x, p, force):
     ("kernel", "where", "name", "mutant"),
     [
         (HMC, _kernel.Flat, "leapfrog", _euler),
-        (HMC, _hmc, "energy_drop", lambda start, end: end - start),
+        (HMC, _kernel, "energy_drop", lambda start, end: end - start),
         (NUTS, _kernel.Flat, "leapfrog", _euler),
         (NUTS, _nuts, "energy_drop", lambda start, end: jnp.zeros_like(start)),
         (NUTS, _nuts, "uniform", lambda words, a, b, dtype: jnp.full(jnp.shape(a), 1e-9, dtype)),

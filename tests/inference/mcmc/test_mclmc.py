@@ -20,13 +20,11 @@ from distrax_like.inference.mcmc._mclmc import (
     tune_microcanonical_langevin,
 )
 
+from .conservation import NUM, STARTS, banana
+
 
 def quartic(x):
     return -jnp.sum(x**4) / 4 - 0.5 * jnp.sum(x[1:] * x[:-1])
-
-
-def banana(x):
-    return -0.5 * x[0] ** 2 - 0.5 * (x[1] - 0.5 * x[0] ** 2) ** 2
 
 
 FACTOR = np.array([[1.0, 0.0, 0.0], [0.9, 0.5, 0.0], [-0.4, 0.2, 2.0]])
@@ -88,9 +86,6 @@ def test_the_kinetic_gain_is_the_contraction_of_the_sphere():
     assert abs(math.log(volume) + gain) < 1e-12 < abs(gain)
 
 
-NUM = 50_000
-STARTS = jax.random.normal(jax.random.key(0), (NUM, 2))
-STARTS = STARTS.at[:, 1].add(0.5 * STARTS[:, 0] ** 2)
 KEYS = jax.random.split(jax.random.key(1), NUM)
 # Distances compared: under 20 of 3 or 4 marginals each; half of the false-alarm rate.
 BOUND = math.sqrt(math.log(2 * 80 / 5e-7) / (2 * NUM))

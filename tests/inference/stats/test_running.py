@@ -7,8 +7,8 @@ import pytest
 
 from distrax_like.inference import stats
 
-RANDOM = np.random.default_rng(0)
-DATA = RANDOM.standard_normal((600, 3, 2)) * [1, 3] + RANDOM.exponential(size=(600, 1, 2))
+DATA = np.random.default_rng(0).standard_normal((600, 3, 2)) * [1, 3]
+DATA += np.random.default_rng(1).exponential(size=(600, 1, 2))
 # Exact in single precision also with an offset.
 DATA = np.round(DATA * 256) / 256
 OFFSET = 1e4
