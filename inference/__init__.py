@@ -1,9 +1,9 @@
-"""Inference: Markov chain Monte Carlo, optimizers and statistics."""
+"""Inference: Markov chain Monte Carlo, sequential Monte Carlo, variational inference, optimizers and statistics."""
 
 if __name__ != "distrax_like.inference":
     raise ImportError("this folder is imported as distrax_like.inference")
 
-from distrax_like.inference import mcmc as mcmc, optimizer as optimizer, smc as smc, stats as stats
+from distrax_like.inference import mcmc as mcmc, optimizer as optimizer, smc as smc, stats as stats, vi as vi
 from distrax_like.inference.mcmc import sample as sample
 
-__all__ = ["mcmc", "optimizer", "sample", "smc", "stats"]
+__all__ = ["mcmc", "optimizer", "sample", "smc", "stats", "vi"]

@@ -9,6 +9,7 @@ from distrax_like.inference.mcmc._annealed import (
     AnnealedImportanceChains as AnnealedImportanceChains,
     sample_annealed_importance_chain as sample_annealed_importance_chain,
 )
+from distrax_like.inference.mcmc._debug import Finding as Finding, Report as Report, debug as debug
 from distrax_like.inference.mcmc._density import (
     DensityState as DensityState,
 )
@@ -125,6 +126,7 @@ __all__ = [
     "EllipticalSliceInfo",
     "EllipticalSliceSampler",
     "EllipticalSliceState",
+    "Finding",
     "FisherAdaptation",
     "GeneralizedHamiltonianMonteCarlo",
     "GibbsInfo",
@@ -149,6 +151,7 @@ __all__ = [
     "ReplicaExchangeInfo",
     "ReplicaExchangeMC",
     "ReplicaExchangeState",
+    "Report",
     "Samples",
     "SliceInfo",
     "SliceSampler",
@@ -162,6 +165,7 @@ __all__ = [
     "UncalibratedLangevin",
     "UncalibratedRandomWalk",
     "chees_criterion",
+    "debug",
     "default_swap_proposal_fn",
     "effective_sample_size",
     "even_odd_swap_proposal_fn",

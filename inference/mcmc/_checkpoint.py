@@ -13,13 +13,14 @@ import numpy as np
 from jaxtyping import PyTree
 
 from distrax_like._misc import is_key
+from distrax_like.inference.mcmc._run import on_host
 
 
 class Checkpoint:
     """A folder with a description of the run, its latest state, and its draws in pieces.
 
     A file appears under its name when it is complete, and a state says how many pieces belong to it, so what a process
-    was writing when it died does no harm.
+    was writing when it died does no harm. Of several processes the first one writes, and all read.
 
     **Raises:** `ValueError` where the folder holds another run.
     """
@@ -36,6 +37,8 @@ class Checkpoint:
             raise ValueError(f"sample: the checkpoint {os.fspath(folder)!r} is of another run: {other}")
 
     def _write(self, name: str, write: Callable[[BinaryIO], Any]) -> None:
+        if jax.process_index():
+            return
         new = self._folder / f"{name}.new"
         with open(new, "wb") as f:
             write(f)
@@ -75,7 +78,7 @@ class Checkpoint:
 
 
 def _as_numpy(x: Any) -> np.ndarray:
-    return np.asarray(jax.random.key_data(x) if is_key(x) else x)
+    return on_host(jax.random.key_data(x) if is_key(x) else x)
 
 
 def _as_leaf(saved: np.ndarray, like: Any) -> Any:

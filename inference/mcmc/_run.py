@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, PyTree
 
 from distrax_like._misc import is_key, tree_where
@@ -27,6 +28,9 @@ _PATIENCE = 1.0
 # The key of a kernel's `init`, out of reach of the transitions' numbers.
 _INIT = 2**32 - 1
 _NO_ROW = 2**31 - 1
+
+# The axis of a mesh along which chains are split.
+CHAINS = "chains"
 
 EXECUTIONS = ("sequential", "batched", "interleaved")
 
@@ -61,7 +65,8 @@ class Run(eqx.Module):
     """The compiled part: `counts[j]` transitions of every chain lead to row j of the draws.
 
     Transition i of chain c draws from `fold_in(fold_in(seed, c), i)`, where chains are counted from `first`. Each axis
-    in `chains` leads every part of the state; draws have one more axis, the rows, before them.
+    in `chains` leads every part of the state; draws have one more axis, the rows, before them. On a mesh each device
+    runs its share of the chains, by itself but for what the target has split along other axes.
     """
 
     kernel: TransitionKernel
@@ -70,106 +75,134 @@ class Run(eqx.Module):
     chains: tuple[int, ...] = eqx.field(static=True)
     execution: str = eqx.field(static=True)
     keep: Callable[[Any, Any, Any], Any] = eqx.field(static=True, default=position_and_info)
+    mesh: Mesh | None = eqx.field(static=True, default=None)
 
     @eqx.filter_jit
     def __call__(self, results: KernelResults, counts: Int[Array, " n"]) -> tuple[KernelResults, Any]:
+        rest = results.num_transitions, counts
         if self.execution == "interleaved":
-            return self._interleaved(results, counts)
-
-        def one_chain(state: Any, key: Any) -> Any:
-            like = eqx.filter_eval_shape(lambda s: self.kernel.step(s, seed=key)[1], state)
-            # Counts of 0 pad a chunk, and their rows are dropped: what this info holds is never seen.
-            no_info = jtu.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), like)
-
-            def to_next_result(carry: Any, count: Array) -> Any:
-                state, num = carry
-
-                def transition(i: Array, carry: Any) -> Any:
-                    return self.kernel.step(carry[0], seed=jax.random.fold_in(key, num + i))
-
-                state, info = jax.lax.fori_loop(0, count, transition, (state, no_info))
-                return (state, num + count), self.keep(self.kernel, state, info)
-
-            (state, _), draws = jax.lax.scan(to_next_result, (state, results.num_transitions), counts)
-            return state, draws
-
-        state, draws = self.each_chain(one_chain, results.state, axis=1)
+            state, draws = self._all_chains(_interleaved, results.state, rest, axis=1)
+        else:
+            state, draws = self.each_chain(_transitions, results.state, rest, axis=1)
         return KernelResults(state, results.num_transitions + jnp.sum(counts, dtype=jnp.int32)), draws
-
-    def _interleaved(self, results: KernelResults, counts: Int[Array, " n"]) -> tuple[KernelResults, Any]:
-        """All chains in one loop of ticks: in each, every chain takes one gradient of its own transition.
-
-        A chain that has made all its transitions goes on in one that is thrown away. The loop's length is the largest
-        number of gradients that a chain needs.
-        """
-        kernel: Any = self.kernel
-        chains, num = self.chains, math.prod(self.chains)
-        keys = self._keys(num)
-        state = jtu.tree_map(lambda x: x.reshape(num, *x.shape[len(chains) :]), results.state)
-        ends = jnp.cumsum(counts)
-        total = ends[-1]
-
-        def begin(state: Any, key: Any, done: Array) -> Any:
-            return kernel.begin(state, seed=jax.random.fold_in(key, results.num_transitions + done))
-
-        def restart(carry: Any, key: Any) -> Any:
-            """The chain after the end of a transition, and the draw with its row; out of range if it completes none."""
-            state, work, done = carry
-            counted = done < total
-            new, info = kernel.finish(state, work)
-            state, done = tree_where(counted, new, state), done + counted
-            row = jnp.searchsorted(ends, done).astype(jnp.int32)
-            row = jnp.where(counted & (ends[row] == done), row, len(counts))
-            return (state, begin(state, key, done), done), (row, self.keep(kernel, new, info))
-
-        def body(carry: Any) -> Any:
-            state, work, scratch, done, rows = carry
-            work, scratch = jax.vmap(kernel.tick)(state, work, scratch)
-            waiting = jax.vmap(kernel.waits)(work)
-            work = _for_some(waiting, lambda work, rest: kernel.turn(rest[0], work, rest[1]), work, (state, scratch))
-            ended = jax.vmap(kernel.ended)(work)
-            (state, work, done), rows = _for_some_with_rows(ended, restart, (state, work, done), keys, rows)
-            return state, work, scratch, done, rows
-
-        done = jnp.zeros(num, jnp.int32)
-        work, scratch = jax.vmap(begin)(state, keys, done), jax.vmap(kernel.scratch)(state)
-        like = eqx.filter_eval_shape(jax.vmap(restart), (state, work, done), keys)[1][1]
-        rows = jtu.tree_map(lambda x: jnp.zeros((len(counts), *x.shape), x.dtype), like)
-        carry = state, work, scratch, done, rows
-        state, _, _, _, rows = jax.lax.while_loop(lambda carry: jnp.any(carry[3] < total), body, carry)
-        state = jtu.tree_map(lambda x: x.reshape(chains + x.shape[1:]), state)
-        rows = jtu.tree_map(lambda x: x.reshape(len(counts), *chains, *x.shape[2:]), rows)
-        return KernelResults(state, results.num_transitions + total), rows
 
     @eqx.filter_jit
     def init(self, position: PyTree) -> KernelResults:
         """The state of every chain at `position`, whose parts have the chains' axes."""
+        return KernelResults(self.each_chain(_init, position)[0], jnp.zeros((), jnp.int32))
 
-        def one_chain(position: PyTree, key: Any) -> Any:
-            return self.kernel.init(position, seed=jax.random.fold_in(key, _INIT)), ()
+    def each_chain(self, fn: Callable[..., Any], tree: Any, rest: tuple[Any, ...] = (), axis: int = 0) -> Any:
+        """`fn(kernel, keep, tree, key, *rest)` for every chain, of each its part of the tree and its key.
 
-        return KernelResults(self.each_chain(one_chain, position, axis=0)[0], jnp.zeros((), jnp.int32))
+        The second output has the chains' axes at `axis`. All arrays that `fn` uses are to be arguments of it.
+        """
 
-    def _keys(self, num: int) -> Any:
-        numbers = self.first.astype(jnp.uint32) + jnp.arange(num, dtype=jnp.uint32)
+        def some_chains(run: Run, tree: Any, keys: Any, rest: tuple[Any, ...]) -> Any:
+            def one_chain(tree: Any, key: Any) -> Any:
+                return fn(run.kernel, run.keep, tree, key, *rest)
+
+            if run.execution != "sequential":
+                return jax.vmap(one_chain, out_axes=(0, axis))(tree, keys)
+            first, second = jax.lax.map(lambda args: one_chain(*args), (tree, keys))
+            return first, jtu.tree_map(lambda x: jnp.moveaxis(x, 0, axis), second)
+
+        if not self.chains:
+            return fn(self.kernel, self.keep, tree, self._keys()[0], *rest)
+        return self._all_chains(some_chains, tree, rest, axis)
+
+    def _keys(self) -> Any:
+        numbers = self.first.astype(jnp.uint32) + jnp.arange(math.prod(self.chains), dtype=jnp.uint32)
         return jax.vmap(lambda c: jax.random.fold_in(self.seed, c))(numbers)
 
-    def each_chain(self, fn: Callable[..., Any], tree: Any, axis: int) -> Any:
-        """`fn(tree of one chain, its key)` for every chain; the second output has the chains' axes at `axis`."""
-        chains = self.chains
-        num = math.prod(chains)
-        keys = self._keys(max(num, 1))
-        if not chains:
-            return fn(tree, keys[0])
+    def _all_chains(self, fn: Callable[..., Any], tree: Any, rest: tuple[Any, ...], axis: int) -> Any:
+        """`fn(run, tree, keys, rest)` with one axis of chains in front; its second output has it at `axis`."""
+        chains, num = self.chains, math.prod(self.chains)
         tree = jtu.tree_map(lambda x: x.reshape(num, *x.shape[len(chains) :]), tree)
-        if self.execution != "sequential":
-            first, second = jax.vmap(fn, out_axes=(0, axis))(tree, keys)
+        args = self, tree, self._keys(), rest
+        if self.mesh is None:
+            first, second = fn(*args)
         else:
-            first, second = jax.lax.map(lambda args: fn(*args), (tree, keys))
-            second = jtu.tree_map(lambda x: jnp.moveaxis(x, 0, axis), second)
+            arrays, static = eqx.partition(args, eqx.is_array)
+            some, none = PartitionSpec(CHAINS), PartitionSpec()
+            first, second = jax.shard_map(
+                lambda *arrays: fn(*eqx.combine(arrays, static)),
+                mesh=self.mesh,
+                in_specs=(none, some, some, none),
+                out_specs=(some, PartitionSpec(*(None,) * axis, CHAINS)),
+                axis_names={CHAINS},
+                check_vma=False,
+            )(*arrays)
         first = jtu.tree_map(lambda x: x.reshape(chains + x.shape[1:]), first)
         second = jtu.tree_map(lambda x: x.reshape(x.shape[:axis] + chains + x.shape[axis + 1 :]), second)
         return first, second
+
+
+def _init(kernel: Any, keep: Any, position: PyTree, key: Any) -> Any:
+    return kernel.init(position, seed=jax.random.fold_in(key, _INIT)), ()
+
+
+def _transitions(
+    kernel: Any, keep: Any, state: Any, key: Any, num_transitions: Int[Array, ""], counts: Int[Array, " n"]
+) -> tuple[Any, Any]:
+    """One chain's state after the transitions, and its draws."""
+    like = eqx.filter_eval_shape(lambda s: kernel.step(s, seed=key)[1], state)
+    # Counts of 0 pad a chunk, and their rows are dropped: what this info holds is never seen.
+    no_info = jtu.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+
+    def to_next_result(carry: Any, count: Array) -> Any:
+        state, num = carry
+
+        def transition(i: Array, carry: Any) -> Any:
+            return kernel.step(carry[0], seed=jax.random.fold_in(key, num + i))
+
+        state, info = jax.lax.fori_loop(0, count, transition, (state, no_info))
+        return (state, num + count), keep(kernel, state, info)
+
+    (state, _), draws = jax.lax.scan(to_next_result, (state, num_transitions), counts)
+    return state, draws
+
+
+def _interleaved(run: Run, state: Any, keys: Any, rest: tuple[Any, ...]) -> tuple[Any, Any]:
+    """All chains in one loop of ticks: in each, every chain takes one gradient of its own transition.
+
+    A chain that has made all its transitions goes on in one that is thrown away. The loop's length is the largest
+    number of gradients that a chain needs.
+    """
+    kernel: Any = run.kernel
+    num_transitions, counts = rest
+    ends = jnp.cumsum(counts)
+    total = ends[-1]
+
+    def begin(state: Any, key: Any, done: Array) -> Any:
+        return kernel.begin(state, seed=jax.random.fold_in(key, num_transitions + done))
+
+    def restart(carry: Any, key: Any) -> Any:
+        """The chain after the end of a transition, and the draw with its row; out of range if it completes none."""
+        state, work, done = carry
+        counted = done < total
+        new, info = kernel.finish(state, work)
+        state, done = tree_where(counted, new, state), done + counted
+        row = jnp.searchsorted(ends, done).astype(jnp.int32)
+        row = jnp.where(counted & (ends[row] == done), row, len(counts))
+        return (state, begin(state, key, done), done), (row, run.keep(kernel, new, info))
+
+    def body(carry: Any) -> Any:
+        state, work, scratch, done, rows = carry
+        work, scratch = jax.vmap(kernel.tick)(state, work, scratch)
+        waiting = jax.vmap(kernel.waits)(work)
+        there = state, scratch
+        work = _for_some(waiting, lambda work, there: kernel.turn(there[0], work, there[1]), work, there)
+        ended = jax.vmap(kernel.ended)(work)
+        (state, work, done), rows = _for_some_with_rows(ended, restart, (state, work, done), keys, rows)
+        return state, work, scratch, done, rows
+
+    done = jnp.zeros(len(keys), jnp.int32)
+    work, scratch = jax.vmap(begin)(state, keys, done), jax.vmap(kernel.scratch)(state)
+    like = eqx.filter_eval_shape(jax.vmap(restart), (state, work, done), keys)[1][1]
+    rows = jtu.tree_map(lambda x: jnp.zeros((len(counts), *x.shape), x.dtype), like)
+    carry = state, work, scratch, done, rows
+    state, _, _, _, rows = jax.lax.while_loop(lambda carry: jnp.any(carry[3] < total), body, carry)
+    return state, rows
 
 
 class HostRun:
@@ -193,15 +226,18 @@ class HostRun:
         self._rows = rows
         self._chains = chains
         self._per_call, self._first, self._compiled = CHUNK, True, compiled
+        self._mesh = run.mesh
+        run, results = on_mesh(run.mesh, run), on_mesh(run.mesh, results, num)
         if threads is None:
-            threads = _num_cores() if run.execution == "sequential" else 1
+            one_device = run.mesh is None and not _on_many_devices(run)
+            threads = _num_cores() if run.execution == "sequential" and one_device else 1
         size = -(-num // max(1, min(threads, num)))
         self._size = size
         if size == num:
             self._runs, self._results = [run], [results]
             return
         # In NumPy, whose views and copies are for nothing beside JAX's dispatch; keys of a state stay what they are.
-        state = jtu.tree_map(lambda x: _on_host(x.reshape(num, *x.shape[len(chains) :])), results.state)
+        state = jtu.tree_map(lambda x: on_host(x.reshape(num, *x.shape[len(chains) :])), results.state)
         self._runs, self._results = [], []
         for i in range(0, num, size):
             members = np.minimum(np.arange(i, i + size), num - 1)
@@ -240,7 +276,7 @@ class HostRun:
                 end += 1
             part = counts[done:end]
             begin = time.perf_counter()
-            draws = self._step(jnp.asarray(part + [0] * (rows - len(part)), jnp.int32))
+            draws = self._step(on_mesh(self._mesh, jnp.asarray(part + [0] * (rows - len(part)), jnp.int32)))
             seconds = time.perf_counter() - begin
             # The first call may have compiled.
             if not self._first:
@@ -311,8 +347,45 @@ def _for_some_with_rows(
     return jax.lax.platform_dependent(flags, carry, rest, rows, cpu=one_by_one, default=at_once)
 
 
-def _on_host(x: Array) -> Any:
-    return x if is_key(x) else np.asarray(x)
+def on_host(x: Any) -> Any:
+    """An array in NumPy, whole though other processes hold parts of it; keys stay what they are."""
+    if is_key(x):
+        return x
+    if isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated):
+        from jax.experimental import multihost_utils
+
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+    return np.asarray(x)
+
+
+def on_mesh(mesh: Mesh | None, tree: PyTree, num_chains: int | None = None) -> PyTree:
+    """The arrays of a tree on all devices of the mesh; those of `num_chains` chains are split.
+
+    What is spread over the mesh already, such as data, stays where it is.
+    """
+    if mesh is None:
+        return tree
+
+    def put(x: Any) -> Any:
+        if is_key(x):
+            return jax.random.wrap_key_data(put(jax.random.key_data(x)), impl=jax.random.key_impl(x))
+        spec = PartitionSpec()
+        if num_chains is not None and x.ndim and len(x) == num_chains:
+            spec = PartitionSpec(CHAINS)
+        elif isinstance(x, jax.Array) and isinstance(x.sharding, NamedSharding):
+            spec = x.sharding.spec
+        sharding = NamedSharding(mesh, spec)
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return jax.device_put(x, sharding)
+        # Every process has the whole.
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    return jtu.tree_map(lambda x: put(x) if eqx.is_array(x) else x, tree)
+
+
+def _on_many_devices(tree: PyTree) -> bool:
+    return any(isinstance(x, jax.Array) and len(x.sharding.device_set) > 1 for x in jtu.tree_leaves(tree))
 
 
 def _num_cores() -> int:

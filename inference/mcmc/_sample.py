@@ -1,7 +1,7 @@
 """`sample`: warm-up and chains for a model, a log density or a kernel."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import as_key
@@ -19,8 +20,19 @@ from distrax_like.inference.mcmc._checkpoint import Checkpoint
 from distrax_like.inference.mcmc._kernel import HamiltonianKernel, TransitionKernel
 from distrax_like.inference.mcmc._metric import Metric
 from distrax_like.inference.mcmc._nuts import NoUTurnSampler
-from distrax_like.inference.mcmc._run import CHUNK, HostRun, KernelResults, Run, choose_execution, progress
-from distrax_like.inference.mcmc._samples import Samples, by_site, sample_stats
+from distrax_like.inference.mcmc._reducers import made, reduced
+from distrax_like.inference.mcmc._run import (
+    CHAINS,
+    CHUNK,
+    HostRun,
+    KernelResults,
+    Run,
+    choose_execution,
+    on_host,
+    on_mesh,
+    progress,
+)
+from distrax_like.inference.mcmc._samples import Samples, sample_stats
 from distrax_like.inference.mcmc._start import find_start
 from distrax_like.inference.mcmc._warmup import Adaptation, FisherAdaptation, reasonable_log_step, settled
 
@@ -46,6 +58,7 @@ def sample(
     keep_draws: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     execution: str | None = None,
+    mesh: Mesh | None = None,
     progress_bar: bool = False,
     seed: Any = None,
 ) -> Samples:
@@ -65,7 +78,8 @@ def sample(
     - `target`: a pinned joint distribution or its unconstrained density; a log density as a function of `init`'s
       parts; or a kernel.
     - `init`: where the chains start. For a model "uniform" (the default: between -2 and 2 in every free real) or
-      "prior"; points without a finite density and gradient are drawn anew, 100 times. Else a position, for all chains
+      "prior", where points without a finite density and gradient are drawn anew, 100 times; or "pathfinder", for draws
+      of `vi.pathfinder` with its defaults, near where the posterior's mass is. Else a position, for all chains
       where the target is a scalar there, and one for each along the leading axis where it is not; or a function from a
       key to a position. A model's positions are vectors of free reals.
     - `num_samples`, `num_warmup`, `num_chains`: draws to keep of each chain, transitions before, chains.
@@ -74,8 +88,9 @@ def sample(
     - `adaptation`: how to warm up, by default `FisherAdaptation()`. Of a kernel that is not Hamiltonian only the step
       size is adapted, if it has one.
     - `trace_fn`: gets a chain's position and the kernel's info, and gives what to keep as `trace`.
-    - `reducers`: a reducer of the draws, or a dictionary of reducers by the name of the site, or of pairs of a function
-      of the draws and a reducer. A reducer is a module whose `update(x, axis=0)` returns it with the observations along
+    - `reducers`: names out of "moments", "covariance", "rhat" and "quantiles", each for every site; or a reducer of the
+      draws; or a dictionary of reducers by the name of the site, or of pairs of a function of the draws and a reducer.
+      A reducer is a module whose `update(x, axis=0)` returns it with the observations along
       the axis added, such as those of `stats`; the draws of all chains are observations, but those of one draw are one
       for a `RunningPotentialScaleReduction`.
     - `keep_draws`: whether to keep draws, statistics and trace; a run with reducers may do without.
@@ -83,6 +98,10 @@ def sample(
       warm-up after every window). The same call with the same folder goes on from there, with the same draws as if it
       had not stopped; once the run is complete it returns them.
     - `execution`: as for `sample_chain`.
+    - `mesh`: devices to split the chains over, along the mesh's axis "chains", whose length must divide their number.
+      Data of the model may be split along other axes, by `jax.device_put` before the call. Draws are the same as
+      without a mesh up to rounding. With several processes (`jax.distributed`) each makes the same call, and gets the
+      draws of all chains.
     - `progress_bar`: show progress on stderr.
     - `seed`: a key.
 
@@ -101,9 +120,11 @@ def sample(
     inner = _kernel(target, kernel)
     execution = choose_execution("sample", inner, execution)
     adapts = num_warmup > 0 and hasattr(inner, "step_size")
-    chains = _Chains(inner, num_chains, seed, execution, adaptation if adapts else None, trace_fn)
+    chains = _Chains(
+        inner, num_chains, seed, execution, adaptation if adapts else None, trace_fn, _checked_mesh(mesh, num_chains)
+    )
     chains.start(init, num_warmup)
-    kept = _Kept(reducers, keep_draws)
+    kept = _Kept(made(reducers, num_chains, chains.draw_like()), keep_draws)
     folder = None
     if checkpoint is not None:
         run: dict[str, Any] = {name: value for name, (value, _) in at_least.items()}
@@ -131,6 +152,17 @@ def sample(
     return kept.samples(chains)
 
 
+def _checked_mesh(mesh: Mesh | None, num_chains: int) -> Mesh | None:
+    if mesh is None:
+        return None
+    if CHAINS not in mesh.axis_names:
+        raise ValueError(f'sample: the mesh needs an axis "{CHAINS}", it has {mesh.axis_names}')
+    if num_chains % (size := mesh.shape[CHAINS]):
+        raise ValueError(f"sample: {num_chains} chains do not split over the {size} devices of the mesh's axis")
+    # How arrays are spread is left to the compiler, whatever the kind of axes that the mesh was made with.
+    return Mesh(mesh.devices, mesh.axis_names)
+
+
 def _kernel(target: Any, make: Callable[[Callable[..., Any]], TransitionKernel] | None) -> TransitionKernel:
     if isinstance(target, TransitionKernel):
         if make is not None:
@@ -152,8 +184,8 @@ class _Keep(eqx.Module):
     learns: bool = eqx.field(static=True)
 
     def __call__(self, kernel: TransitionKernel, state: Any, info: Any) -> dict[str, Any]:
-        target, position = kernel.target_log_prob_fn, state.position
-        draw = target.constrain(position) if isinstance(target, UnconstrainedDensity) else position
+        position = state.position
+        draw = _draw(kernel, position)
         out = {"draws": draw, "stats": sample_stats(info)}
         if self.trace_fn is not None:
             out["trace"] = self.trace_fn(draw, info)
@@ -162,17 +194,23 @@ class _Keep(eqx.Module):
         return out
 
 
+def _draw(kernel: TransitionKernel, position: PyTree) -> PyTree:
+    target = kernel.target_log_prob_fn
+    return target.constrain(position) if isinstance(target, UnconstrainedDensity) else position
+
+
 @eqx.filter_jit
 def _begin(run: Run, positions: PyTree, target_accept: float) -> tuple[Any, Float[Array, " chains"]]:
     """The kernel's state of every chain, and the logarithm of a factor for its step size."""
 
-    def one_chain(position: PyTree, key: Any) -> Any:
-        state = run.kernel.init(position, seed=key)
-        if not isinstance(run.kernel, HamiltonianKernel):
-            return state, jnp.zeros(())
-        return state, reasonable_log_step(run.kernel, state, key, target_accept)
+    return run.each_chain(_begin_chain, positions, (target_accept,))
 
-    return run.each_chain(one_chain, positions, axis=0)
+
+def _begin_chain(kernel: Any, keep: Any, position: PyTree, key: Any, target_accept: float) -> Any:
+    state = kernel.init(position, seed=key)
+    if not isinstance(kernel, HamiltonianKernel):
+        return state, jnp.zeros(())
+    return state, reasonable_log_step(kernel, state, key, target_accept)
 
 
 class _Chains:
@@ -186,9 +224,10 @@ class _Chains:
         execution: str,
         adaptation: Adaptation | None,
         trace_fn: Callable[[Any, Any], Any] | None,
+        mesh: Mesh | None,
     ):
         self.kernel: Any = kernel
-        self.num, self._seed, self._execution = num, seed, execution
+        self.num, self._seed, self._execution, self._mesh = num, seed, execution, mesh
         # None where nothing is adapted; asked for before each use.
         self._adaptation: Any = adaptation
         self._keep = _Keep(trace_fn, adaptation is not None and isinstance(kernel, HamiltonianKernel))
@@ -213,23 +252,35 @@ class _Chains:
         return KernelResults(self.state, self._num_transitions)
 
     def _run(self, kernel: TransitionKernel) -> Run:
-        return Run(kernel, self._seed, jnp.zeros((), jnp.int32), (self.num,), self._execution, self._keep)
+        first = jnp.zeros((), jnp.int32)
+        return Run(kernel, self._seed, first, (self.num,), self._execution, self._keep, self._mesh)
+
+    def _begun(self, positions: PyTree) -> tuple[Any, np.ndarray]:
+        """The state of every chain at its position, and the logarithm of a factor for its step size."""
+        target_accept = 0.8 if self._adaptation is None else self._adaptation.target_accept_prob
+        run, positions = on_mesh(self._mesh, self._run(self.kernel)), on_mesh(self._mesh, positions, self.num)
+        state, log_factors = _begin(run, positions, target_accept)
+        return state, on_host(log_factors)
 
     def start(self, init: Any, num_warmup: int) -> None:
         """Finds the starting points."""
-        target_accept = 0.8 if self._adaptation is None else self._adaptation.target_accept_prob
 
         def attempt(positions: PyTree) -> Any:
             if self._keep.learns:
                 size = sum(x[0].size for x in jtu.tree_leaves(positions))
                 self._set_metric(self._adaptation.initial_metric(size))
-            return _begin(self._run(self.kernel), positions, target_accept)
+            return self._begun(positions)
 
-        found = find_start(self.kernel.target_log_prob_fn, init, self.num, self._seed, attempt)
+        found = find_start("sample", self.kernel.target_log_prob_fn, init, self.num, self._seed, attempt)
         self.state = found[0]
         self._scale_step(found[1])
         share: float = getattr(self._adaptation, "settling_share", 0.0) if self._keep.learns else 0.0
         self._stage = np.array([int(share * num_warmup) // _SETTLING * _SETTLING, num_warmup, 0], np.int32)
+
+    def draw_like(self) -> PyTree:
+        """The shapes and dtypes of one chain's draw."""
+        one = jtu.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.state.position)
+        return eqx.filter_eval_shape(_draw, self.kernel, one)
 
     def warm_up(self, advance: Callable[[int], None]) -> bool:
         """Makes the next window, and says whether there was one."""
@@ -271,8 +322,7 @@ class _Chains:
                 self._set_metric(self._adaptation.metric(draws[good], grads[good]))
                 # Later metrics are so much like the ones before that the step size is right, and a search is too rough.
                 if self._stage[2] < 2:
-                    found = _begin(self._run(self.kernel), self.state.position, self._adaptation.target_accept_prob)
-                    self._scale_step(found[1])
+                    self._scale_step(self._begun(self.state.position)[1])
         return arrived
 
     def advance(self, counts: list[int], advance: Callable[[int], None]) -> Iterator[dict[str, Any]]:
@@ -289,9 +339,9 @@ class _Chains:
             results = host.results
             state, self._num_transitions = results.state, results.num_transitions
             self.state = state if self._adaptation is None else state.inner_state
-            yield jtu.tree_map(np.asarray, draws)
+            yield jtu.tree_map(on_host, draws)
         if self._adapting and counts:
-            averages = jtu.tree_map(lambda x: jnp.median(x, axis=0), state.log_averaging_step)
+            averages = jtu.tree_map(lambda x: np.median(on_host(x), axis=0), state.log_averaging_step)
             self._set_step(jtu.tree_map(lambda s, a: jnp.exp(a).astype(s.dtype), self.kernel.step_size, averages))
 
     def _with_step_sizes(self) -> tuple[TransitionKernel, DualAveragingState]:
@@ -314,9 +364,9 @@ class _Chains:
         count = jnp.full(self.num, 0 if self._adapting else _FOREVER, jnp.int32)
         return kernel, DualAveragingState(self.state, steps, logs, logs, jnp.zeros(self.num, dtype), count)
 
-    def _scale_step(self, log_factors: Float[Array, " chains"]) -> None:
+    def _scale_step(self, log_factors: np.ndarray) -> None:
         if self._adaptation is not None:
-            factor = jnp.exp(jnp.median(log_factors))
+            factor = jnp.exp(np.median(log_factors))
             self._set_step(jtu.tree_map(lambda s: s * factor.astype(s.dtype), self.kernel.step_size))
 
     def _set_step(self, step_size: PyTree) -> None:
@@ -357,7 +407,7 @@ class _Kept:
         """Takes draws, and returns what of them is kept."""
         piece = _without_learnt(draws)
         self._count = self._count + len(jtu.tree_leaves(piece)[0])
-        self._reducers = _reduced(self._reducers, piece["draws"])
+        self._reducers = reduced(self._reducers, piece["draws"])
         if not self._keep_draws:
             return None
         self._pieces.append(piece)
@@ -377,25 +427,3 @@ class _Kept:
 
 def _without_learnt(draws: dict[str, Any]) -> dict[str, Any]:
     return {name: x for name, x in draws.items() if name != "learnt"}
-
-
-def _reduced(reducers: Any, draws: Any) -> Any:
-    if reducers is None:
-        return None
-    if not isinstance(reducers, Mapping):
-        return _update(reducers, draws)
-    sites = by_site(draws)
-    out = {}
-    for name, reducer in reducers.items():
-        if isinstance(reducer, tuple):
-            out[name] = reducer[0], _update(reducer[1], reducer[0](draws))
-        else:
-            out[name] = _update(reducer, sites[name])
-    return out
-
-
-@eqx.filter_jit
-def _update(reducer: Any, x: Any) -> Any:
-    if not hasattr(reducer, "independent_chain_ndims"):
-        x = jtu.tree_map(lambda x: x.reshape(-1, *x.shape[2:]), x)
-    return reducer.update(x, axis=0)

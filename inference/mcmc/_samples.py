@@ -1,6 +1,6 @@
 """What `sample` returns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -102,6 +102,56 @@ class Samples(eqx.Module):
         import importlib
 
         return importlib.import_module("arviz_base").from_dict(self.to_dict())
+
+    def plot_trace(self, names: str | Sequence[str] | None = None) -> Any:
+        """The draws of each chain in order, divergent ones ticked below, and their histograms.
+
+        All plots return a matplotlib `Figure` and need the extra `plots`. Long runs are drawn thinned.
+
+        **Arguments:** `names`: of sites or of single numbers as `summary()` prints them, `"mu"` or `"theta[0, 1]"`; by
+        default the first 12.
+
+        **Raises:** `ValueError` for a name that is none; `ImportError` without matplotlib.
+        """
+        from distrax_like.inference.mcmc import _plots
+
+        return _plots.trace(self, names)
+
+    def plot_rank(self, names: str | Sequence[str] | None = None) -> Any:
+        """Histograms of the ranks of each chain's draws among those of all: level where the chains agree.
+
+        A chain's counts all stay in the band with probability about 95% where chains differ by chance only; correlation
+        between draws is allowed for. Of one chain, the halves are compared.
+
+        **Arguments, raises:** as `plot_trace`. (Vehtari et al., Bayesian Analysis 16, 2021.)
+        """
+        from distrax_like.inference.mcmc import _plots
+
+        return _plots.rank(self, names)
+
+    def plot_pairs(self, names: str | Sequence[str] | None = None) -> Any:
+        """Scatter plots of each pair of numbers, divergent draws in red, and histograms.
+
+        **Arguments, raises:** as `plot_trace`, but by default the first 6.
+        """
+        from distrax_like.inference.mcmc import _plots
+
+        return _plots.pairs(self, names)
+
+    def plot_energy(self) -> Any:
+        """The energy of the draws beside its changes, which should be as wide, and each chain's E-BFMI.
+
+        **Raises:** `ValueError` where the statistics have no energy.
+        """
+        from distrax_like.inference.mcmc import _plots
+
+        return _plots.energy(self)
+
+    def plot_autocorrelation(self, names: str | Sequence[str] | None = None, max_lag: int = 100) -> Any:
+        """The autocorrelation of each chain up to a lag. **Arguments, raises:** as `plot_trace`."""
+        from distrax_like.inference.mcmc import _plots
+
+        return _plots.autocorrelation(self, names, max_lag)
 
 
 class Summary(NamedTuple):

@@ -112,12 +112,13 @@ def bfgs_minimize(
     estimate = initial_inverse_hessian_estimate
     if estimate is not None:
         estimate = _checked_estimate(jnp.asarray(estimate, problem.flat.dtype), problem)
-    method = _BFGS(estimate, bool(scale_initial_inverse_hessian))
-    limits = _Limits(
+    method = BFGS(estimate, bool(scale_initial_inverse_hessian))
+    limits = Limits(
         tolerance, x_tolerance, f_relative_tolerance, f_absolute_tolerance, max_iterations, max_line_search_iterations,
         problem.flat.dtype,
     )  # fmt: skip
-    final, finite = _run(problem.evaluate, problem.flat, method, limits, stopping_condition or converged_all, None)
+    search = Search(problem.evaluate, method, limits)
+    final, finite = _run(search, problem.flat, stopping_condition or converged_all, None)
     estimate = _batch_first(final.memory.inverse_hessian)
     results = BFGSOptimizerResults(**_common(final, problem), inverse_hessian_estimate=estimate)
     return require(results, finite, _not_finite("bfgs_minimize"))
@@ -163,7 +164,7 @@ def lbfgs_minimize(
     if previous is not None:
         start, pairs = previous.position, previous.position_deltas.shape[-2]
     problem = _Problem(value_and_gradients_function, start, "lbfgs_minimize")
-    limits = _Limits(
+    limits = Limits(
         tolerance, x_tolerance, f_relative_tolerance, f_absolute_tolerance, max_iterations, max_line_search_iterations,
         problem.flat.dtype,
     )  # fmt: skip
@@ -173,8 +174,8 @@ def lbfgs_minimize(
             previous.objective_value, problem.flatten(previous.objective_gradient), previous.num_iterations,
             previous.num_objective_evaluations, previous.position_deltas, previous.gradient_deltas,
         )  # fmt: skip
-    stop = stopping_condition or converged_all
-    final, finite = _run(problem.evaluate, problem.flat, _LBFGS(pairs), limits, stop, earlier)
+    search = Search(problem.evaluate, LBFGS(pairs), limits)
+    final, finite = _run(search, problem.flat, stopping_condition or converged_all, earlier)
     scale = final.memory.scale[:, None]
     s, y = (_batch_first(x * scale) for x in (final.memory.position_deltas, final.memory.gradient_deltas))
     results = LBFGSOptimizerResults(**_common(final, problem), position_deltas=s, gradient_deltas=y)
@@ -246,7 +247,7 @@ class _Problem:
         return self.evaluate.unflatten(flat, self.batch)
 
 
-class _BFGS(eqx.Module):
+class BFGS(eqx.Module):
     initial_inverse_hessian: Float[Array, "d d *batch"] | None
     scale: bool = eqx.field(static=True)
 
@@ -255,7 +256,7 @@ class _BFGS(eqx.Module):
         return bfgs(self.initial_inverse_hessian, self.scale)
 
 
-class _LBFGS(eqx.Module):
+class LBFGS(eqx.Module):
     num_correction_pairs: int = eqx.field(static=True)
 
     @property
@@ -263,7 +264,7 @@ class _LBFGS(eqx.Module):
         return lbfgs(self.num_correction_pairs)
 
 
-class _Limits(eqx.Module):
+class Limits(eqx.Module):
     gradient: Float[Array, ""]
     position: Float[Array, ""]
     relative: Float[Array, ""]
@@ -281,7 +282,7 @@ class _Limits(eqx.Module):
         self.iterations, self.trials = jnp.asarray(iterations, jnp.int32), jnp.asarray(trials, jnp.int32)
 
 
-class _State(eqx.Module):
+class SearchState(eqx.Module):
     """The problems between two evaluations, the batch last.
 
     `turning` says that a new direction is due, `fresh` that the memory behind it is empty, `gain` how far the last
@@ -304,55 +305,63 @@ class _State(eqx.Module):
     idle: Int[Array, "*batch"]
 
 
-@eqx.filter_jit
-def _run(
-    evaluate: _Evaluate,
-    flat: Float[Array, "*batch d"],
-    method: _BFGS | _LBFGS,
-    limits: _Limits,
-    stopping_condition: Callable[..., Any],
-    previous: Any,
-) -> tuple[_State, Bool[Array, ""]]:
-    """The final state, and whether every start was finite (if not, that problem was not moved)."""
-    transformation, position = method.transformation, jnp.moveaxis(flat, -1, 0)
+class Search(eqx.Module):
+    """A minimization as a state machine: `begin`, then `turn` while it is `active`; one evaluation a turn."""
 
-    def at(position: Float[Array, " d *batch"]) -> tuple[Float[Array, "*batch"], Float[Array, " d *batch"]]:
-        value, gradient = evaluate(jnp.moveaxis(position, 0, -1))
+    evaluate: Callable[..., Any]
+    method: BFGS | LBFGS
+    limits: Limits
+
+    def _at(self, position: Float[Array, " d *batch"]) -> tuple[Float[Array, "*batch"], Float[Array, " d *batch"]]:
+        value, gradient = self.evaluate(jnp.moveaxis(position, 0, -1))
         return value, jnp.moveaxis(gradient, -1, 0)
 
-    memory = transformation.init(position)
-    if previous is None:
-        value, gradient = at(position)
-        iterations, evaluations = jnp.zeros(value.shape, jnp.int32), jnp.ones(value.shape, jnp.int32)
-    else:
-        value, gradient, iterations, evaluations, *pairs = previous
-        gradient, pairs = jnp.moveaxis(gradient, -1, 0), [jnp.moveaxis(x, (-2, -1), (0, 1)) for x in pairs]
-        memory, _ = jax.lax.scan(lambda memory, pair: (remember(memory, *pair), None), memory, tuple(pairs))
-    finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient), axis=0)
-    converged = finite & (_largest(gradient) <= limits.gradient)
-    no, none, infinity = jnp.zeros_like(finite), jnp.zeros(value.shape, jnp.int32), jnp.full_like(value, jnp.inf)
-    state = _State(
-        position, value, gradient, gradient, begin(value, value, value, value), memory, converged, ~finite,
-        iterations, evaluations, ~no, jnp.full_like(no, previous is None), infinity, none,
-    )  # fmt: skip
+    def begin(self, flat: Float[Array, "*batch d"], previous: Any = None) -> SearchState:
+        """At the start, or where an earlier search stopped; a problem that is not finite there has failed."""
+        position = jnp.moveaxis(flat, -1, 0)
+        memory = self.method.transformation.init(position)
+        if previous is None:
+            value, gradient = self._at(position)
+            iterations, evaluations = jnp.zeros(value.shape, jnp.int32), jnp.ones(value.shape, jnp.int32)
+        else:
+            value, gradient, iterations, evaluations, *pairs = previous
+            gradient, pairs = jnp.moveaxis(gradient, -1, 0), [jnp.moveaxis(x, (-2, -1), (0, 1)) for x in pairs]
+            memory, _ = jax.lax.scan(lambda memory, pair: (remember(memory, *pair), None), memory, tuple(pairs))
+        finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient), axis=0)
+        converged = finite & (_largest(gradient) <= self.limits.gradient)
+        no, none, infinity = jnp.zeros_like(finite), jnp.zeros(value.shape, jnp.int32), jnp.full_like(value, jnp.inf)
+        return SearchState(
+            position, value, gradient, gradient, begin(value, value, value, value), memory, converged, ~finite,
+            iterations, evaluations, ~no, jnp.full_like(no, previous is None), infinity, none,
+        )  # fmt: skip
 
-    def active(state: _State) -> Bool[Array, "*batch"]:
-        return ~(state.converged | state.failed) & (state.iterations < limits.iterations)
+    def active(self, state: SearchState) -> Bool[Array, "*batch"]:
+        """Which problems are still to be worked on."""
+        return ~(state.converged | state.failed) & (state.iterations < self.limits.iterations)
 
-    def go_on(state: _State) -> Bool[Array, ""]:
-        return jnp.any(active(state)) & ~jnp.asarray(stopping_condition(state.converged, state.failed))
-
-    def turn(state: _State) -> _State:
-        new = _aim(transformation, state)
+    def turn(self, state: SearchState) -> SearchState:
+        """Evaluates every problem once, and accepts the point or goes on along the line."""
+        new = _aim(self.method.transformation, state)
         trial = new.position + new.search.step * new.direction
-        new = _step(limits, new, trial, *at(trial))
+        new = _step(self.limits, new, trial, *self._at(trial))
         # Of a single problem the loop itself ends when it is done.
-        return tree_where(active(state), new, state) if value.ndim else new
-
-    return jax.lax.while_loop(go_on, turn, state), jnp.all(finite)
+        return tree_where(self.active(state), new, state) if state.value.ndim else new
 
 
-def _aim(transformation: Direction, state: _State) -> _State:
+@eqx.filter_jit
+def _run(
+    search: Search, flat: Float[Array, "*batch d"], stopping_condition: Callable[..., Any], previous: Any
+) -> tuple[SearchState, Bool[Array, ""]]:
+    """The final state, and whether every start was finite (if not, that problem was not moved)."""
+    state = search.begin(flat, previous)
+
+    def go_on(state: SearchState) -> Bool[Array, ""]:
+        return jnp.any(search.active(state)) & ~jnp.asarray(stopping_condition(state.converged, state.failed))
+
+    return jax.lax.while_loop(go_on, lambda state: search.turn(state), state), ~jnp.any(state.failed)
+
+
+def _aim(transformation: Direction, state: SearchState) -> SearchState:
     """Where a new direction is due, finds it and begins a search along it."""
     position, value, gradient = state.position, state.value, state.gradient
     memory = tree_where(state.fresh, transformation.init(position), state.memory)
@@ -369,9 +378,9 @@ def _aim(transformation: Direction, state: _State) -> _State:
 
 
 def _step(
-    limits: _Limits, state: _State, trial: Float[Array, " d *batch"], value: Float[Array, "*batch"],
+    limits: Limits, state: SearchState, trial: Float[Array, " d *batch"], value: Float[Array, "*batch"],
     gradient: Float[Array, " d *batch"],
-) -> _State:  # fmt: skip
+) -> SearchState:  # fmt: skip
     """Takes in the evaluation at `trial`: accepts the point, goes on along the line, or gives the line up."""
     unbounded = value == -jnp.inf
     finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient), axis=0)
@@ -398,7 +407,7 @@ def _step(
     position, value, gradient = tree_where(accepted | unbounded, new, (state.position, state.value, state.gradient))
     failed, turning = unbounded | (stuck & ~converged & state.fresh), accepted | retry
     fresh, gain = (state.fresh & ~accepted) | retry, jnp.where(accepted & lower, change, jnp.inf)
-    return _State(
+    return SearchState(
         position, value, gradient, state.direction, search, state.memory, converged, failed,
         state.iterations + accepted, state.evaluations + 1, turning, fresh, gain, idle,
     )  # fmt: skip
@@ -422,7 +431,7 @@ def _not_finite(who: str) -> str:
     return f"{who} needs an objective and a gradient that are finite at every initial_position"
 
 
-def _common(final: _State, problem: _Problem) -> dict[str, Any]:
+def _common(final: SearchState, problem: _Problem) -> dict[str, Any]:
     """The fields that both kinds of results have."""
     position, gradient = (problem.unflatten(jnp.moveaxis(x, 0, -1)) for x in (final.position, final.gradient))
     return dict(

@@ -34,7 +34,7 @@ class SimulationBasedCalibration(eqx.Module):
 
 def simulation_based_calibration(
     joint: JointDistribution, observed: str | Sequence[str], sample_posterior: Callable[[Any, Any], Any],
-    num_simulations: int, *, seed: Any, thin: int = 1, batch_size: int | None = None,
+    num_simulations: int, *, seed: Any, thin: int = 1, batch_size: int | None = None, traced: bool = True,
 ) -> SimulationBasedCalibration:  # fmt: skip
     """Whether an inference algorithm draws from the posterior: ranks of true parameters among its draws.
 
@@ -46,10 +46,11 @@ def simulation_based_calibration(
 
     - `joint`: the model; `observed`: the sites that are data.
     - `sample_posterior`: maps a dict of the observed sites' values and a key to draws of some of the other sites, in
-        a dict by name or the container of the free sites, of shape `(draw, ...)` or `(draw, chain, ...)`. It is
-        traced once.
+        a dict by name or the container of the free sites, of shape `(draw, ...)` or `(draw, chain, ...)`.
     - `num_simulations`: how often; `thin`: keep every so many-th draw of a chain.
     - `batch_size`: how many simulations run at once; one after the other by default.
+    - `traced`: whether `sample_posterior` is traced once; if not it is called for each simulation, with arrays, as
+        `mcmc.sample` needs, which drives its chains from the host.
 
     **Returns:** a `SimulationBasedCalibration`.
 
@@ -68,8 +69,15 @@ def simulation_based_calibration(
         raise ValueError(f"num_simulations and thin must be at least 1, got {num_simulations} and {thin}")
     free = {name: shape for name, shape in sites.items() if name not in names}
     fn = as_callable(sample_posterior, "sample_posterior")
-    ranks, num_draws = _simulate(joint, names, free, fn, key, num_simulations, thin, batch_size)
-    return SimulationBasedCalibration(ranks, num_draws)
+    if traced:
+        return SimulationBasedCalibration(*_simulate(joint, names, free, fn, key, num_simulations, thin, batch_size))
+    ranks, num_draws = [], 0
+    for i in range(num_simulations):
+        values, draw_key, tie_key = _truth(joint, key, jnp.asarray(i))
+        draws = _draws_by_name(joint, fn({name: values[name] for name in names}, draw_key), free)
+        out, num_draws = _ranks(values, draws, free, thin, tie_key)
+        ranks.append(out)
+    return SimulationBasedCalibration(jax.tree.map(lambda *xs: jnp.stack(xs), *ranks), num_draws)
 
 
 @eqx.filter_jit
@@ -77,25 +85,41 @@ def _simulate(
     joint: JointDistribution, names: tuple[str, ...], free: dict[str, Any], fn: Callable[..., Any], key: Any,
     num_simulations: int, thin: int, batch_size: int | None,
 ) -> tuple[dict[str, Array], int]:  # fmt: skip
-    numbers: list[int] = []
+    num_draws = 0
 
     def one(i: Array) -> dict[str, Array]:
-        data_key, draw_key, tie_key = jax.random.split(jax.random.fold_in(key, i), 3)
-        values = joint._by_name(joint.sample(seed=data_key), joint._sites())
+        nonlocal num_draws
+        values, draw_key, tie_key = _truth(joint, key, i)
         draws = _draws_by_name(joint, fn({name: values[name] for name in names}, draw_key), free)
-        out = {}
-        for number, (name, x) in enumerate(draws.items()):
-            x = _flat_draws(name, x, free[name], thin)
-            numbers.append(x.shape[0])
-            below, same = jnp.sum(x < values[name], 0), jnp.sum(x == values[name], 0)
-            ties = jax.random.randint(jax.random.fold_in(tie_key, number), below.shape, 0, same + 1)
-            out[name] = below + ties.astype(below.dtype)
+        out, num_draws = _ranks(values, draws, free, thin, tie_key)
         return out
 
     ranks = jax.lax.map(one, jnp.arange(num_simulations), batch_size=batch_size)
+    return ranks, num_draws
+
+
+@eqx.filter_jit
+def _truth(joint: JointDistribution, key: Any, i: Array) -> tuple[dict[str, Array], Any, Any]:
+    """Parameters and data of a simulation, and keys for its draws and its ties."""
+    data_key, draw_key, tie_key = jax.random.split(jax.random.fold_in(key, i), 3)
+    return joint._by_name(joint.sample(seed=data_key), joint._sites()), draw_key, tie_key
+
+
+@eqx.filter_jit
+def _ranks(
+    values: dict[str, Array], draws: dict[str, Array], free: dict[str, Any], thin: int, key: Any
+) -> tuple[dict[str, Array], int]:
+    """The rank of each value among its draws, and their number."""
+    out, numbers = {}, []
+    for number, (name, x) in enumerate(draws.items()):
+        x = _flat_draws(name, jnp.asarray(x), free[name], thin)
+        numbers.append(x.shape[0])
+        below, same = jnp.sum(x < values[name], 0), jnp.sum(x == values[name], 0)
+        ties = jax.random.randint(jax.random.fold_in(key, number), below.shape, 0, same + 1)
+        out[name] = below + ties.astype(below.dtype)
     if len(set(numbers)) != 1:
         raise ValueError(f"sample_posterior must return as many draws of every site, got {sorted(set(numbers))}")
-    return ranks, numbers[0]
+    return out, numbers[0]
 
 
 def _draws_by_name(joint: JointDistribution, draws: Any, free: Mapping[str, Any]) -> dict[str, Array]:

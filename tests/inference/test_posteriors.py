@@ -165,6 +165,8 @@ def linear(data):
     return pinned, None, lambda d: jnp.append(d.beta, d.sigma)
 
 
+# The posterior of the process has a narrow tail, in which a chain whose steps are longer gets stuck now and then.
+TARGET_ACCEPT = {"gp_pois_regr-gp_pois_regr": 0.98}
 POSTERIORS = {
     "eight_schools-eight_schools_noncentered": eight_schools,
     "kidiq-kidscore_momhsiq": kidiq,
@@ -188,7 +190,7 @@ def test_a_reference_posterior(name):
         num_samples=2000,
         num_warmup=1000,
         num_chains=4,
-        adaptation=mcmc.FisherAdaptation(target_accept_prob=0.9),
+        adaptation=mcmc.FisherAdaptation(target_accept_prob=TARGET_ACCEPT.get(name, 0.9)),
         trace_fn=lambda draw, info: names(draw),
         seed=jax.random.key(1),
     )

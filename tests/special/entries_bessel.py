@@ -121,6 +121,7 @@ ENTRIES = [
         derivatives=(0, 1),
         truth_derivatives=dict(enumerate(ive_slopes)),
         tfp=lambda m: m.bessel_ive,
+        program="bessel",
     ),
     Entry(
         "bessel_ive_negative",
@@ -134,6 +135,7 @@ ENTRIES = [
         },
         zero=4,  # zeros of the function, and of its derivatives
         tfp=lambda m: m.bessel_ive,
+        program="bessel",
     ),
     Entry(
         "bessel_ive_stationary",
@@ -144,6 +146,7 @@ ENTRIES = [
         truth_derivatives=dict(enumerate(ive_slopes)),
         zero=3,
         tfp=lambda m: m.bessel_ive,
+        program="bessel",
     ),
     Entry(
         "bessel_log_ive",
@@ -153,6 +156,7 @@ ENTRIES = [
         derivatives=(0, 1),
         truth_derivatives={0: log_i_in_v, 1: log_i_in_x},
         tfp=lambda m: m.log_bessel_ive,
+        program="bessel",
     ),
     Entry(
         "bessel_log_ive_stationary",
@@ -163,6 +167,7 @@ ENTRIES = [
         truth_derivatives={1: log_i_in_x},
         zero=3,  # the derivative is 0 near x = v²
         tfp=lambda m: m.log_bessel_ive,
+        program="bessel",
     ),
     Entry(
         "bessel_kve",
@@ -172,6 +177,7 @@ ENTRIES = [
         derivatives=(0, 1),
         truth_derivatives=dict(enumerate(kve_slopes)),
         tfp=lambda m: m.bessel_kve,
+        program="bessel",
     ),
     Entry(
         "bessel_log_kve",
@@ -181,8 +187,9 @@ ENTRIES = [
         derivatives=(0, 1),
         truth_derivatives={0: log_k_in_v, 1: log_k_in_x},
         tfp=lambda m: m.log_bessel_kve,
+        program="bessel",
     ),
-    Entry("bessel_log_kve_zero", log_kve, log_k, K_NEAR, zero=3, tfp=lambda m: m.log_bessel_kve),
+    Entry("bessel_log_kve_zero", log_kve, log_k, K_NEAR, zero=3, tfp=lambda m: m.log_bessel_kve, program="bessel"),
     Entry(
         "bessel_iv_ratio",
         iv_ratio,
@@ -191,6 +198,7 @@ ENTRIES = [
         derivatives=(0, 1),
         truth_derivatives={0: ratio_in_v, 1: ratio_in_x},
         tfp=lambda m: m.bessel_iv_ratio,
+        program="bessel",
     ),
     Entry(
         "bessel_iv_ratio_small",
@@ -201,5 +209,6 @@ ENTRIES = [
         truth_derivatives={0: ratio_in_v, 1: ratio_in_x},
         zero=4,  # the derivative in x is 0 somewhere for v < 1 / 2, and nearly so for v = 1 / 2
         tfp=lambda m: m.bessel_iv_ratio,
+        program="bessel",
     ),
 ]

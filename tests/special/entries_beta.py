@@ -241,6 +241,7 @@ ENTRIES = [
         truth_derivatives=dict(enumerate(SLOPES)),
         jax=jsp.betainc,
         tfp=lambda m: m.betainc,
+        program="incomplete_beta",
     ),
     Entry(
         "betaincc",
@@ -249,6 +250,7 @@ ENTRIES = [
         incomplete_points(False)[::2],
         derivatives=(),
         truth_derivatives={i: (lambda *args, s=s: -s(*args)) for i, s in enumerate(SLOPES)},
+        program="incomplete_beta",
     ),
     Entry(
         "beta_log_betainc",
@@ -257,6 +259,7 @@ ENTRIES = [
         incomplete_points(True)[::2],
         derivatives=(0, 1, 2),
         truth_derivatives={i: ratio(s, lower) for i, s in enumerate(SLOPES)},
+        program="incomplete_beta",
     ),
     Entry(
         "beta_log_betaincc",
@@ -265,6 +268,7 @@ ENTRIES = [
         incomplete_points(True)[1::2],
         derivatives=(0, 1, 2),
         truth_derivatives={i: ratio(s, upper, -1) for i, s in enumerate(SLOPES)},
+        program="incomplete_beta",
     ),
     Entry(
         "betaincinv",
@@ -274,6 +278,7 @@ ENTRIES = [
         derivatives=(0, 1, 2),
         truth_derivatives={i: solution_slope(i, same, rest) for i in range(3)},
         tfp=lambda m: m.betaincinv,
+        program="beta_inverse",
     ),
     Entry(
         "betainccinv",
@@ -286,5 +291,6 @@ ENTRIES = [
             1: solution_slope(1, rest, same),
             2: lambda *args: -solution_slope(2, rest, same)(*args),
         },
+        program="beta_inverse",
     ),
 ]

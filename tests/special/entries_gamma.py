@@ -255,6 +255,7 @@ ENTRIES = [
         derivatives=(0, 1),
         truth_derivatives={0: in_a, 1: density},
         jax=jsp.gammainc,
+        program="incomplete_gamma",
     ),
     Entry(
         "gammaincc",
@@ -264,6 +265,7 @@ ENTRIES = [
         derivatives=(0, 1),
         truth_derivatives={0: negative(in_a), 1: negative(density)},
         jax=jsp.gammaincc,
+        program="incomplete_gamma",
     ),
     Entry(
         "gamma_log_gammainc",
@@ -272,6 +274,7 @@ ENTRIES = [
         incomplete_points(True),
         derivatives=(0, 1),
         truth_derivatives={0: ratio(in_a, P), 1: ratio(density, P)},
+        program="incomplete_gamma",
     ),
     Entry(
         "gamma_log_gammaincc",
@@ -280,6 +283,7 @@ ENTRIES = [
         incomplete_points(True),
         derivatives=(0, 1),
         truth_derivatives={0: negative(ratio(in_a, Q)), 1: negative(ratio(density, Q))},
+        program="incomplete_gamma",
     ),
     Entry(
         "gammaincinv",
@@ -292,6 +296,7 @@ ENTRIES = [
             1: lambda a, p: 1 / density(a, solution(a, p, 1 - p)),
         },
         tfp=lambda m: m.igammainv,
+        program="inverse_gamma",
     ),
     Entry(
         "gammainccinv",
@@ -304,5 +309,6 @@ ENTRIES = [
             1: lambda a, q: -1 / density(a, solution(a, 1 - q, q)),
         },
         tfp=lambda m: m.igammacinv,
+        program="inverse_gamma",
     ),
 ]

@@ -70,6 +70,7 @@ ENTRIES = [
         POINTS,
         derivatives=(0, 1),
         truth_derivatives={0: in_df, 1: density},
+        program="student_t",
     ),
     Entry(
         "student_t_log_stdtr",
@@ -78,6 +79,7 @@ ENTRIES = [
         POINTS,
         derivatives=(0, 1),
         truth_derivatives={0: ratio(in_df), 1: ratio(density)},
+        program="student_t",
     ),
     Entry(
         "student_t_stdtrit",

@@ -94,6 +94,7 @@ ENTRIES = [
         angles(),
         derivatives=(0, 1),
         truth_derivatives={0: precise(density), 1: precise(in_kappa)},
+        program="von_mises",
     ),
     Entry(
         "von_mises_cdf_inverse",
@@ -105,6 +106,7 @@ ENTRIES = [
             0: precise(lambda p, kappa: 1 / density(quantile(p, kappa), kappa)),
             1: precise(lambda p, kappa: -in_kappa(quantile(p, kappa), kappa) / density(quantile(p, kappa), kappa)),
         },
+        program="von_mises",
     ),
     Entry(
         "von_mises_cdf_inverse_end",
@@ -113,5 +115,6 @@ ENTRIES = [
         [point for point in LEVELS_AND_KAPPAS if next_to_end(point)],
         derivatives=(0,),
         truth_derivatives={0: precise(lambda p, kappa: 1 / density(quantile(p, kappa), kappa))},
+        program="von_mises",
     ),
 ]

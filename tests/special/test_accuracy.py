@@ -6,7 +6,13 @@ import pytest
 from .truth import entries, worst
 
 CASES = [
-    pytest.param(entry, dtype, marks=pytest.mark.xdist_group(f"special-{name}"), id=f"{name}-{dtype.__name__}")
+    pytest.param(
+        entry,
+        dtype,
+        # One worker for each program, which `truth.run` compiles once.
+        marks=pytest.mark.xdist_group(f"special-{entry.program or name}"),
+        id=f"{name}-{dtype.__name__}",
+    )
     for name, entry in entries().items()
     for dtype in (np.float32, np.float64)
 ]

@@ -39,7 +39,8 @@ ONE = [fn for fn, *_ in EDGES]
 @pytest.mark.parametrize("fn, x, want", EDGES, ids=lambda v: getattr(v, "__name__", ""))
 def test_edges(fn, x, want):
     for dtype in BOTH:
-        out = jax.jit(fn)(np.array(x, dtype))
+        # Of the shape that the next test takes.
+        out = np.ravel(jax.jit(fn)(np.resize(np.array(x, dtype), (2, 3))))[: len(want)]
         assert out.dtype == dtype
         np.testing.assert_allclose(out, np.array(want, dtype), rtol=4e-7)
 
@@ -48,12 +49,12 @@ def test_edges(fn, x, want):
 def test_mass_at_the_edges(dtype):
     a = np.array([-inf, -inf, 0, 1, inf, -inf, 2, nan, 0, 40, -inf], dtype)
     b = np.array([inf, 0, inf, 1, inf, -inf, 1, 0, nan, inf, -40], dtype)
-    tail = float(log_ndtr(dtype(-40.0)))
+    tail = float(jax.jit(log_ndtr)(dtype(-40.0)))
     want = [0, -np.log(2), -np.log(2), -inf, -inf, -inf, nan, nan, nan, tail, tail]
     value, slopes = jax.jit(jax.vmap(jax.value_and_grad(log_ndtr_difference, (0, 1))))(a, b)
     np.testing.assert_allclose(value, np.array(want, dtype), rtol=4e-7)
     for slopes in slopes:
-        assert not np.isnan(slopes[jnp.array([0, 1, 2, 9, 10])]).any()
+        assert not np.isnan(np.asarray(slopes)[[0, 1, 2, 9, 10]]).any()
 
 
 @pytest.mark.parametrize("fn", ONE, ids=lambda fn: fn.__name__)
@@ -128,11 +129,11 @@ def test_tails_of_double_precision():
     log_p = np.array([-1e290, -1e3, -720, -1e-300])
     with mp.workdps(60):
         wanted = [-float(upper_quantile(mp.log(mp.mpf(v)))) for v in q]
-        np.testing.assert_allclose(ndtri(q), wanted, rtol=2e-15)
-        np.testing.assert_allclose(-erfcinv(2 * q) * np.sqrt(2), wanted, rtol=2e-15)
-        np.testing.assert_allclose(ndtr(x), [float(mp.ncdf(mp.mpf(v))) for v in x], rtol=2e-15)
+        np.testing.assert_allclose(jax.jit(ndtri)(q), wanted, rtol=2e-15)
+        np.testing.assert_allclose(-jax.jit(erfcinv)(2 * q) * np.sqrt(2), wanted, rtol=2e-15)
+        np.testing.assert_allclose(jax.jit(ndtr)(x), [float(mp.ncdf(mp.mpf(v))) for v in x], rtol=2e-15)
         wanted = [float(true_ndtri_exp(mp.mpf(v))) for v in log_p[1:]]
-    np.testing.assert_allclose(ndtri_exp(log_p), [-np.sqrt(2e290), *wanted], rtol=2e-15)
+    np.testing.assert_allclose(jax.jit(ndtri_exp)(log_p), [-np.sqrt(2e290), *wanted], rtol=2e-15)
 
 
 def test_quantiles_have_finite_gradients_in_the_interior():
@@ -146,7 +147,7 @@ def test_quantiles_have_finite_gradients_in_the_interior():
 def test_owens_t_at_the_edges(dtype):
     h = np.array([0, 0, 0, inf, inf, 2, -2, 2, nan, 1, 0.0], dtype)
     a = np.array([0, inf, -inf, 1, inf, inf, -inf, 0, 1, nan, 1e38], dtype)
-    half = float(ndtr(dtype(-2.0))) / 2
+    half = float(jax.jit(ndtr)(dtype(-2.0))) / 2
     want = [0, 0.25, -0.25, 0, 0, half, -half, 0, nan, nan, 0.25]
     value, slopes = jax.jit(jax.vmap(jax.value_and_grad(owens_t, (0, 1))))(h, a)
     np.testing.assert_allclose(value, np.array(want, dtype), rtol=1e-6)

@@ -31,6 +31,8 @@ class Entry:
     - `value_ulp`, `derivative_ulp`: bounds for (float32, float64), in units in the last place of the truth.
     - `zero`: an absolute error allowed besides, in units of the machine epsilon, for values near a zero of the
       function.
+    - `program`: entries of one such name are compiled together, which is cheaper where their functions share loops or
+      are the same one; else each is compiled alone.
     - `jax`: what JAX has for the same, to be compared; None where it has nothing. `tfp`: what TFP has, as a function of
       its module `math`.
     """
@@ -44,10 +46,12 @@ class Entry:
     value_ulp: tuple[float, float] = (16, 64)
     derivative_ulp: tuple[float, float] = (64, 512)
     zero: float = 0.0
+    program: str = ""
     jax: Callable[..., Any] | None = None
     tfp: Callable[[Any], Callable[..., Any]] | None = None
 
 
+@functools.cache
 def entries() -> dict[str, Entry]:
     """All entries of all families, by name."""
     found = {}
@@ -148,6 +152,65 @@ def ulp_errors(got: np.ndarray, truth: np.ndarray, dtype: Any, zero: float = 0.0
     return np.where(infinite, np.where(np.isinf(got) | (np.abs(got) >= 0.99 * info.max), 0.0, np.inf), errors)
 
 
+@functools.cache
+def load(name: str) -> dict[str, np.ndarray]:
+    with np.load(TABLES / f"{name}.npz") as table:
+        return dict(table)
+
+
+def members(program: str) -> list[Entry]:
+    return [entry for entry in entries().values() if (entry.program or entry.name) == program]
+
+
+@functools.cache
+def compiled(program: str) -> Callable[..., dict[Callable[..., Any], tuple[np.ndarray, dict[int, np.ndarray]]]]:
+    """The functions of a program: of vectors of arguments, values and first derivatives by the number of the argument.
+
+    The vectors are filled up to the number of points in the tables, so that it is compiled once in each width.
+    """
+    import jax
+
+    length = sum(len(load(entry.name)["points"]) for entry in members(program))
+    derivatives: dict[Callable[..., Any], set[int]] = {}
+    for entry in members(program):
+        derivatives.setdefault(entry.fn, set()).update(entry.derivatives)
+
+    @jax.jit
+    def evaluate(*args: Any) -> list[Any]:
+        return [
+            jax.vmap(jax.value_and_grad(fn, sorted(along)))(*args) if along else (fn(*args), ())
+            for fn, along in derivatives.items()
+        ]
+
+    def call(*args: Any) -> dict[Callable[..., Any], tuple[np.ndarray, dict[int, np.ndarray]]]:
+        args = np.broadcast_arrays(*args)
+        (num,) = args[0].shape
+        assert num <= length
+        out = jax.tree.map(lambda x: np.asarray(x)[:num], evaluate(*(np.resize(x, length) for x in args)))
+        return {
+            fn: (value, dict(zip(sorted(along), slopes)))
+            for (fn, along), (value, slopes) in zip(derivatives.items(), out)
+        }
+
+    return call
+
+
+@functools.cache
+def run(program: str, dtype: Any) -> dict[str, dict[str, np.ndarray]]:
+    """Values and derivatives of all entries of a program at their points, by entry and column."""
+    # Every function at the points of all entries: loops over the same numbers are compiled once.
+    points = [load(entry.name)["points"] for entry in members(program)]
+    out = compiled(program)(*np.concatenate(points).astype(dtype).T)
+    found, start = {}, 0
+    for entry, own in zip(members(program), points):
+        value, slopes = out[entry.fn]
+        assert value.dtype == dtype, f"{entry.name} gave {value.dtype} for {dtype}"
+        columns = {"value": value} | {f"d{i}": slopes[i] for i in entry.derivatives}
+        found[entry.name] = {column: x[start : start + len(own)] for column, x in columns.items()}
+        start += len(own)
+    return found
+
+
 def worst(entry: Entry, dtype: Any, fn: Callable[..., Any] | None = None) -> dict[str, tuple[float, tuple]]:
     """The largest errors of value and derivatives over the table, by column, each with the arguments where it is met.
 
@@ -156,17 +219,11 @@ def worst(entry: Entry, dtype: Any, fn: Callable[..., Any] | None = None) -> dic
     import jax
     import jax.numpy as jnp
 
-    table = np.load(TABLES / f"{entry.name}.npz")
-    args = [jnp.asarray(x, dtype) for x in table["points"].T]
+    table = load(entry.name)
     if fn is None:
-        # All in one program: compiling is what this costs.
-        if entry.derivatives:
-            value, slopes = jax.jit(jax.vmap(jax.value_and_grad(entry.fn, entry.derivatives)))(*args)
-        else:
-            value, slopes = jax.jit(entry.fn)(*args), ()
-        assert value.dtype == dtype, f"{entry.name} gave {value.dtype} for {dtype}"
-        got = {"value": value} | {f"d{i}": slope for i, slope in zip(entry.derivatives, slopes)}
+        got = run(entry.program or entry.name, dtype)[entry.name]
     else:
+        args = [jnp.asarray(x, dtype) for x in table["points"].T]
         got = {"value": jax.jit(fn)(*args)}
         for i in entry.derivatives:
             try:

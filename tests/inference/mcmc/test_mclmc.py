@@ -32,12 +32,13 @@ METRICS = [mcmc.DiagonalMetric([0.5, 1.2, 0.8]), mcmc.DenseMetric.of(FACTOR @ FA
 x0, p0 = jnp.array([0.3, -0.7, 0.9]), jnp.array([1.0, 0.4, -0.8])
 
 
-def trajectory(num_steps, integrator="mclachlan", metric=None, total=1.0):
-    """From a position and a momentum to the last position, direction in rows, and the energy error."""
-    kernel = MicrocanonicalLangevin(quartic, total / num_steps, 1.0, metric, integrator)
+def trajectory(integrator="mclachlan", metric=None, total=1.0):
+    """From a position and a momentum, in a number of steps, to the last position, direction in rows, and the energy
+    error."""
 
     @jax.jit
-    def run(x, p):
+    def run(x, p, num_steps):
+        kernel = MicrocanonicalLangevin(quartic, total / num_steps, 1.0, metric, integrator)
         flat = kernel._flat(mcmc.HamiltonianMonteCarlo(quartic, 1.0, 1).init(x))
 
         def body(_, carry):
@@ -54,12 +55,12 @@ def trajectory(num_steps, integrator="mclachlan", metric=None, total=1.0):
 
 @pytest.mark.parametrize(("integrator", "metric"), list(zip(["mclachlan", "velocity_verlet"], METRICS)))
 def test_the_integrator_is_isokinetic_and_reversible(integrator, metric):
-    run = trajectory(40, integrator, metric, total=4.0)
-    x, u, error = run(x0, p0)
+    run = trajectory(integrator, metric, total=4.0)
+    x, u, error = run(x0, p0, 40)
     assert np.max(np.abs(x - x0)) > 0.1
     assert abs(np.sum(u[0] * metric.velocity(u[0])) - 1) < 1e-13
     np.testing.assert_allclose(u[-1], metric.velocity(u[0]), rtol=0, atol=1e-12)
-    back, minus, other = run(x, -u[0])
+    back, minus, other = run(x, -u[0], 40)
     np.testing.assert_allclose(back, x0, rtol=0, atol=1e-10)
     u0 = p0 / math.sqrt(np.sum(p0 * metric.velocity(p0)))
     np.testing.assert_allclose(-minus[0], u0, rtol=0, atol=1e-10)
@@ -68,20 +69,26 @@ def test_the_integrator_is_isokinetic_and_reversible(integrator, metric):
 
 @pytest.mark.parametrize("integrator", ["mclachlan", "velocity_verlet"])
 def test_the_energy_error_is_of_second_order(integrator):
-    errors = [abs(float(trajectory(n, integrator)(x0, p0)[2])) for n in (32, 64, 128)]
+    run = trajectory(integrator)
+    errors = [abs(float(run(x0, p0, n)[2])) for n in (32, 64, 128)]
     np.testing.assert_allclose(np.diff(np.log2(errors)), -2, atol=0.1)
 
 
 def test_the_kinetic_gain_is_the_contraction_of_the_sphere():
     # Of three coordinates, on the sphere's tangent planes: the volume shrinks by exp(-gain).
     force = jnp.array([[0.7, -1.1, 0.4]])
-    u = _mclmc._unit(jnp.array([[0.2, 0.5, -0.9]]))[0]
+    kick = lambda u: _mclmc._kick(_mclmc._unit(u[None]), force)[0][0]
+
+    @jax.jit
+    def run(v):
+        u = _mclmc._unit(v)
+        return u[0], *_mclmc._kick(u, force), jax.jacfwd(kick)(u[0])
+
+    u, new, gain, jacobian = run(jnp.array([[0.2, 0.5, -0.9]]))
 
     def plane(u):
         return np.linalg.svd(np.asarray(u)[None])[2][1:]
 
-    new, gain = _mclmc._kick(u[None], force)
-    jacobian = jax.jacfwd(lambda u: _mclmc._kick(_mclmc._unit(u[None]), force)[0][0])(u)
     volume = abs(np.linalg.det(plane(new[0]) @ np.asarray(jacobian) @ plane(u).T))
     assert abs(math.log(volume) + gain) < 1e-12 < abs(gain)
 
@@ -219,7 +226,8 @@ def test_the_tuned_kernel_samples_an_ill_conditioned_normal(make):
     kernel = make(wide_normal, 0.05, 1.0)
     kernel, state = tune_microcanonical_langevin(kernel, SCALES, 3000, seed=jax.random.key(3))
     assert type(kernel) is make
-    np.testing.assert_allclose(kernel.metric.scale, SCALES, rtol=0.35)
+    # Of a window of 600 correlated draws, with a standard error of about 0.11.
+    assert np.max(np.abs(np.log(kernel.metric.scale / SCALES))) < 0.6
     num = 300 if make is MicrocanonicalLangevin else 80
     mean, error, info = z_scores(kernel, state, num, num // 4)
     # The unadjusted draws have a bias of their own, of less than 2 % at this energy error.

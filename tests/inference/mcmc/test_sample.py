@@ -234,6 +234,14 @@ def test_what_is_kept():
     np.testing.assert_allclose(square.mean, np.mean(traced.draws.loc**2), rtol=1e-12)
     expected = stats.potential_scale_reduction(jnp.asarray(traced.draws.scale))
     np.testing.assert_allclose(scale.potential_scale_reduction(), expected, rtol=1e-10)
+    named = run(reducers=("moments", "covariance", "rhat", "quantiles"), keep_draws=False).reductions
+    np.testing.assert_allclose(named["moments"]["loc"].variance(), np.var(traced.draws.loc), rtol=1e-12)
+    np.testing.assert_allclose(named["covariance"]["scale"].covariance(), np.var(traced.draws.scale), rtol=1e-12)
+    np.testing.assert_array_equal(named["rhat"]["scale"].potential_scale_reduction(), scale.potential_scale_reduction())
+    median = np.quantile(traced.draws.loc, 0.5, method="inverted_cdf")
+    np.testing.assert_allclose(named["quantiles"]["loc"].quantiles(0.5), median, rtol=0.05)
+    with pytest.raises(ValueError, match="reducers by name are moments, covariance, rhat, quantiles, got 'mean'"):
+        run(reducers="mean")
     empty = mcmc.sample(PINNED, num_samples=0, num_warmup=50, num_chains=2, seed=KEY)
     assert empty.draws.loc.shape == (0, 2) and empty.kernel.step_size > 0
 
@@ -340,7 +348,7 @@ def test_errors():
         run(lambda x: -(x**2))
     with pytest.raises(ValueError, match="init must be a position or a function"):
         run(lambda x: -(x**2), "uniform")
-    with pytest.raises(ValueError, match=r'init must be "uniform", "prior", a position'):
+    with pytest.raises(ValueError, match=r'init must be "uniform", "prior", "pathfinder", a position'):
         run(PINNED, "zeros")
     with pytest.raises(ValueError, match=r"scalar at init, or at each of 2 positions .* has shape \(3,\) at parts of"):
         run(lambda x: -(x**2), jnp.zeros(3))

@@ -167,19 +167,17 @@ def test_the_corrected_proposal_of_hmc_is_hmc():
 
 def test_langevin_proposes_what_it_says():
     cov = 0.3 * np.asarray([[1.0, 0.3], [0.3, 0.7]])
-    kernel = UncalibratedLangevin(banana, 0.3, DENSE)
+    kernel, gradient = UncalibratedLangevin(banana, 0.3, DENSE), jax.jit(jax.grad(banana))
 
     def log_q(new, old):
-        return stats.multivariate_normal.logpdf(new, old + 0.5 * cov @ jax.grad(banana)(old), cov)
+        return stats.multivariate_normal.logpdf(new, old + 0.5 * cov @ gradient(old), cov)
 
     x = jnp.array([0.7, -0.4])
     start = kernel.init(x)
     states, infos = jax.jit(jax.vmap(lambda key: kernel.step(start, seed=key)))(
         jax.random.split(jax.random.key(0), NUM)
     )
-    noise = np.linalg.solve(
-        np.linalg.cholesky(cov), np.asarray(states.position - x - 0.5 * cov @ jax.grad(banana)(x)).T
-    )
+    noise = np.linalg.solve(np.linalg.cholesky(cov), np.asarray(states.position - x - 0.5 * cov @ gradient(x)).T)
     assert (
         distance_from_uniform(special.ndtr(np.stack([noise[0], noise[1], (noise[0] + noise[1]) / math.sqrt(2)])))
         < BOUND
@@ -202,7 +200,7 @@ def test_random_walks_step_as_they_say():
     assert distance_from_uniform(special.ndtr(draws(random_walk_normal_fn(scale)))) < BOUND
     uniform = draws(random_walk_uniform_fn(scale))
     assert distance_from_uniform(0.5 * uniform + 0.5) < BOUND and np.max(np.abs(uniform)) < 1.0001
-    half = jax.vmap(lambda key: random_walk_uniform_fn(1.0)(jnp.zeros(3, jnp.float16), key))(keys)
+    half = jax.jit(jax.vmap(lambda key: random_walk_uniform_fn(1.0)(jnp.zeros(3, jnp.float16), key)))(keys)
     assert half.dtype == jnp.float16 and np.min(half) == -np.max(half) > -1
 
 
@@ -299,9 +297,11 @@ def test_replica_exchange_conserves_every_temperature(which):
     np.testing.assert_array_equal(state.position, state.replica_states.position[:, 0])
     # What the states hold of their targets is for where they are.
     targets = jax.vmap(lambda beta, x: kernel._kernel(beta).init(x).target_log_prob, (0, 0))
-    held = jax.vmap(targets, (None, 0))(kernel.inverse_temperatures, state.replica_states.position)
+    held = jax.jit(jax.vmap(targets, (None, 0)))(kernel.inverse_temperatures, state.replica_states.position)
     np.testing.assert_allclose(state.replica_states.target_log_prob, held, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(state.target_log_prob, jax.vmap(kernel.target_log_prob_fn)(state.position), rtol=1e-10)
+    np.testing.assert_allclose(
+        state.target_log_prob, jax.jit(jax.vmap(kernel.target_log_prob_fn))(state.position), rtol=1e-10
+    )
 
 
 def stale(kernel, state, position):
@@ -318,11 +318,12 @@ def test_broken_replicas_do_not(monkeypatch, name, mutant):
 
 def test_swap_proposals():
     fn = even_odd_swap_proposal_fn(0.5)
-    found = [fn(5, seed=jax.random.key(0), step_count=jnp.asarray(i)).tolist() for i in range(5)]
+    proposed = jax.jit(lambda i: fn(5, seed=jax.random.key(0), step_count=i))
+    found = [proposed(jnp.asarray(i)).tolist() for i in range(5)]
     even, odd, none = [1, 0, 3, 2, 4], [0, 2, 1, 4, 3], [0, 1, 2, 3, 4]
     assert found == [even, none, odd, none, even]
     keys = jax.random.split(jax.random.key(0), 4000)
-    drawn = np.asarray(jax.vmap(lambda key: default_swap_proposal_fn(0.7)(5, seed=key))(keys))
+    drawn = np.asarray(jax.jit(jax.vmap(lambda key: default_swap_proposal_fn(0.7)(5, seed=key)))(keys))
     rates = [np.mean(np.all(drawn == s, axis=1)) for s in (even, odd, none)]
     # Five standard deviations of 4000 coins of probability 0.35.
     np.testing.assert_allclose(rates, [0.35, 0.35, 0.3], atol=0.038)
@@ -344,27 +345,29 @@ def draw_y(state, seed):
     return state.effects + jax.random.normal(seed, (GROUPS,))
 
 
-def draw_mean(state, seed, wrong=0.0):
+def draw_mean(wrong, state, seed):
     precision = jnp.exp(-2 * state.log_scale)
     total = 1 + GROUPS * precision
     noise = jax.random.normal(seed) / jnp.sqrt(total)
     return (1 + wrong) * noise + precision * jnp.sum(state.effects) / total
 
 
-def hierarchy(mean_fn=draw_mean, names=("log_scale", "effects")):
-    scale = {
-        "log_scale": lambda f: SliceSampler(f, 0.5, 3),
-        "effects": lambda f: MetropolisAdjustedLangevinAlgorithm(f, 0.5),
-        ("log_scale", "effects"): lambda f: mcmc.HamiltonianMonteCarlo(f, {"log_scale": 0.3, "effects": 0.5}, 3),
-    }
-    blocks = {"y": ConditionalSampler(draw_y), "mean": ConditionalSampler(mean_fn)}
-    return GibbsKernel(log_joint, {**blocks, **{name: scale[name] for name in names}})
+SCALES = {
+    "log_scale": lambda f: SliceSampler(f, 0.5, 3),
+    "effects": lambda f: MetropolisAdjustedLangevinAlgorithm(f, 0.5),
+    ("log_scale", "effects"): lambda f: mcmc.HamiltonianMonteCarlo(f, {"log_scale": 0.3, "effects": 0.5}, 3),
+}
 
 
-def geweke(kernel):
-    """The largest distance, of the parameters and data after some sweeps from exact draws, from their joint
-    distribution, the chains being independent; and the last state."""
+def hierarchy(names=("log_scale", "effects"), wrong=0.0):
+    mean = ConditionalSampler(jax.tree_util.Partial(draw_mean, jnp.asarray(wrong)))
+    return GibbsKernel(
+        log_joint, {"y": ConditionalSampler(draw_y), "mean": mean, **{name: SCALES[name] for name in names}}
+    )
 
+
+@eqx.filter_jit
+def simulate(kernel, keys, patched):
     def one(key):
         keys = jax.random.split(key, 4)
         mean, log_scale = jax.random.normal(keys[0]), 0.5 * jax.random.normal(keys[1])
@@ -378,8 +381,13 @@ def geweke(kernel):
 
         return jax.lax.scan(body, state, jnp.arange(SWEEPS))
 
-    keys = jax.random.split(jax.random.key(7), CHAINS)
-    state, info = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=500))(keys)
+    return jax.lax.map(one, keys, batch_size=500)
+
+
+def geweke(kernel, patched=""):
+    """The largest distance, of the parameters and data after some sweeps from exact draws, from their joint
+    distribution, the chains being independent; and the last state. What is patched is compiled anew."""
+    state, info = simulate(kernel, jax.random.split(jax.random.key(7), CHAINS), patched)
     y, mean, log_scale, effects = map(np.asarray, state.position)
     residual = (effects - mean[:, None]) / np.exp(log_scale)[:, None]
     normal = [mean, 2 * log_scale, *residual.T[:2], (y - effects)[:, 0]]
@@ -391,12 +399,12 @@ def geweke(kernel):
 
 @pytest.mark.parametrize("names", [("log_scale", "effects"), (("log_scale", "effects"),)], ids=["apart", "together"])
 def test_gibbs_passes_gewekes_test(names):
-    far, state, info = geweke(hierarchy(names=names))
+    far, state, info = geweke(hierarchy(names))
     assert far < bound(CHAINS)
     info = info.blocks["effects" if len(names) == 2 else "log_scale,effects"]
     assert 0.3 < np.mean(info.is_accepted) < 0.97
     # The last block's kernel has the joint density.
-    expected = jax.vmap(log_joint)(*state.position)
+    expected = jax.jit(jax.vmap(log_joint))(*state.position)
     np.testing.assert_allclose(state.block_states[-1].target_log_prob, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -404,10 +412,8 @@ def test_gibbs_passes_gewekes_test(names):
 def test_a_broken_gibbs_sweep_does_not(monkeypatch, fault):
     if fault == "stale":
         monkeypatch.setattr(_gibbs, "moved", lambda kernel, state, position: state)
-        kernel = hierarchy()
-    else:
-        kernel = hierarchy(lambda state, seed: draw_mean(state, seed, 0.4))
-    assert geweke(kernel)[0] > bound(CHAINS)
+    kernel = hierarchy(wrong=0.4 if fault == "variance" else 0.0)
+    assert geweke(kernel, "moved" if fault == "stale" else "")[0] > bound(CHAINS)
 
 
 def cut(x):
@@ -513,7 +519,7 @@ def test_a_target_with_a_parameter_for_each_chain(make):
 def test_float32_stays():
     x = jnp.zeros(2, jnp.float32)
     for kernel in (RWM, MALA, SLICE, ELLIPTICAL, ReplicaExchangeMC(banana, [1.0, 0.5], make_walk)):
-        start = kernel.init(x)
+        start = eqx.filter_eval_shape(lambda k, x: k.init(x), kernel, x)
         state, info = eqx.filter_eval_shape(lambda k, s: k.step(s, seed=jax.random.key(0)), kernel, start)
         assert jax.tree_util.tree_map(lambda a: (a.shape, a.dtype), state) == jax.tree_util.tree_map(
             lambda a: (a.shape, a.dtype), start
@@ -523,12 +529,11 @@ def test_float32_stays():
 
 
 def test_tunables_are_leaves():
+    step = eqx.filter_jit(lambda kernel, x: kernel.step(kernel.init(x), seed=jax.random.key(0))[0].position)
     kernel = eqx.tree_at(lambda k: k.new_state_fn.scale, RWM, jnp.array(1e-9))
-    state, _ = kernel.step(kernel.init(jnp.zeros(2)), seed=jax.random.key(0))
-    assert 0 < np.max(np.abs(state.position)) < 1e-8
+    assert 0 < np.max(np.abs(step(kernel, jnp.zeros(2)))) < 1e-8
     kernel = eqx.tree_at(lambda k: k.step_size, MALA, jnp.array(1e-18))
-    state, _ = kernel.step(kernel.init(jnp.zeros(2)), seed=jax.random.key(0))
-    assert 0 < np.max(np.abs(state.position)) < 1e-7
+    assert 0 < np.max(np.abs(step(kernel, jnp.zeros(2)))) < 1e-7
 
 
 def test_errors():
@@ -577,6 +582,6 @@ def test_a_block_that_is_itself_a_container(container):
 
     kernel = GibbsKernel(target, {"a": lambda f: SliceSampler(f, 1.0, 2), "b": lambda f: SliceSampler(f, 1.0, 2)})
     start = {"a": container([0.0, 1.0]), "b": 0.5}
-    state, info = kernel.step(kernel.init(start), seed=jax.random.key(0))
+    state, info = jax.jit(lambda x: kernel.step(kernel.init(x), seed=jax.random.key(0)))(start)
     assert type(state.position["a"]) is type(start["a"]) and info.blocks["a"].is_accepted
     np.testing.assert_allclose(state.block_states[1].target_log_prob, target(state.position), rtol=1e-12)

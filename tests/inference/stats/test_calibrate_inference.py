@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from distrax_like import distributions as tfd
-from distrax_like.inference import stats
+from distrax_like.inference import mcmc, stats
 
 
 def model():
@@ -44,6 +44,27 @@ def test_ranks_of_exact_draws_are_uniform_and_those_of_narrow_ones_are_not():
         assert p > 1e-6
     assert bad.p_values()["mean"] < 1e-6 < bad.p_values()["flag"]
     assert good.ecdf_bands(1 - 1e-6)["mean"].inside and not bad.ecdf_bands(1 - 1e-6)["mean"].inside
+
+
+def test_the_whole_of_sample_is_calibrated_and_sees_a_wrong_posterior():
+    def model():
+        loc = yield "loc", tfd.Normal(0.0, 1.0)
+        scale = yield "scale", tfd.LogNormal(0.0, 0.5)
+        yield "y", tfd.Sample(tfd.Normal(loc, scale), 6)
+
+    joint = tfd.JointDistributionCoroutine(model)
+
+    def run(factor, num):
+        def draw(observed, key):
+            pinned = joint.pin(y=factor * observed["y"])
+            return mcmc.sample(pinned, num_samples=10, thin=4, num_warmup=100, num_chains=4, seed=key).draws
+
+        return stats.simulation_based_calibration(joint, "y", draw, num, seed=jax.random.key(2), traced=False)
+
+    good = run(1.0, 80)
+    assert good.num_draws == 40 and good.ranks["loc"].shape == (80,)
+    assert all(p > 1e-6 for p in good.p_values().values())
+    assert run(2.0, 40).p_values()["scale"] < 1e-6
 
 
 def test_calibration_checks_its_arguments():

@@ -1,0 +1,59 @@
+"""Reducers of draws: what becomes of them as they come, without keeping them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax.tree_util as jtu
+from jaxtyping import PyTree
+
+from distrax_like.inference import stats
+from distrax_like.inference.mcmc._samples import by_site
+
+# By name: from the number of chains, the shape and the dtype of a site's draw.
+_NAMED: dict[str, Callable[[int, tuple[int, ...], Any], Any]] = {
+    "moments": lambda _, shape, dtype: stats.RunningVariance.from_shape(shape, dtype),
+    "covariance": lambda _, shape, dtype: stats.RunningCovariance.from_shape(shape, dtype),
+    "rhat": lambda chains, shape, dtype: stats.RunningPotentialScaleReduction.from_shape((chains, *shape), 1, dtype),
+    "quantiles": lambda _, shape, dtype: stats.RunningQuantiles.from_shape(shape, dtype),
+}
+
+
+def made(reducers: Any, num_chains: int, like: PyTree) -> Any:
+    """`reducers` with those that are given by name made for every site of a draw like `like`.
+
+    **Raises:** `ValueError` for an unknown name.
+    """
+    if isinstance(reducers, str):
+        reducers = (reducers,)
+    if not isinstance(reducers, tuple | list):
+        return reducers
+    if unknown := [name for name in reducers if name not in _NAMED]:
+        raise ValueError(f"sample: reducers by name are {', '.join(_NAMED)}, got {', '.join(map(repr, unknown))}")
+    sites = by_site(like)
+    return {name: {site: _NAMED[name](num_chains, x.shape, x.dtype) for site, x in sites.items()} for name in reducers}
+
+
+def reduced(reducers: Any, draws: PyTree) -> Any:
+    """The reducers after more draws, of shape `(draw, chain, ...)`."""
+    if reducers is None:
+        return None
+    if not isinstance(reducers, Mapping):
+        return _update(reducers, draws)
+    sites = by_site(draws)
+    out = {}
+    for name, reducer in reducers.items():
+        if isinstance(reducer, tuple):
+            out[name] = reducer[0], _update(reducer[1], reducer[0](draws))
+        elif isinstance(reducer, Mapping):
+            out[name] = reduced(reducer, draws)
+        else:
+            out[name] = _update(reducer, sites[name])
+    return out
+
+
+@eqx.filter_jit
+def _update(reducer: Any, x: Any) -> Any:
+    if not hasattr(reducer, "independent_chain_ndims"):
+        x = jtu.tree_map(lambda x: x.reshape(-1, *x.shape[2:]), x)
+    return reducer.update(x, axis=0)

@@ -1,0 +1,265 @@
+"""Pathfinder: normal approximations along the paths of an optimizer."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int, PyTree
+
+from distrax_like._misc import as_callable, as_key, tree_where
+from distrax_like.distributions import JointDistributionPinned, UnconstrainedDensity
+from distrax_like.inference.mcmc._kernel import as_vectors
+from distrax_like.inference.mcmc._start import find_start
+from distrax_like.inference.mcmc._target import value_and_grad
+from distrax_like.inference.optimizer._directions import ScaleByLBFGSState, remember
+from distrax_like.inference.optimizer._minimize import LBFGS, Limits, Search
+from distrax_like.inference.smc import resample_systematic
+from distrax_like.inference.stats import psis
+
+_LINE_SEARCH = 50
+# A path ends where a step raises the log density by less.
+_NO_RISE = 1e-8
+_DRAWS = 2**32 - 3  # the number that the key of the draws is folded with
+
+
+class PathfinderResults(eqx.Module):
+    """What `pathfinder` found.
+
+    - `draws`: in the container of one draw of the model, or of the start; parts have a leading axis of draws.
+    - `positions`: the same as free reals, one vector for each draw of a model; else the draws themselves. They are
+      starts for `sample`.
+    - `pareto_k`: how heavy the tail of the weights is, see `stats.psis`: over 0.7 the draws are places to start from
+      rather than an approximation of the target.
+    - `elbo`: of each path, the evidence lower bound of its best approximation; -inf for a path without one.
+    - `num_iterations`, `num_evaluations`: of each path, steps of the optimizer, and evaluations of the target's
+      gradient.
+    """
+
+    draws: PyTree
+    positions: PyTree
+    pareto_k: Float[Array, ""]
+    elbo: Float[Array, " paths"]
+    num_iterations: Int[Array, " paths"]
+    num_evaluations: Int[Array, " paths"]
+
+
+def pathfinder(
+    target: Any,
+    init: Any = None,
+    *,
+    num_draws: int = 1000,
+    num_paths: int = 8,
+    num_elbo_draws: int = 10,
+    num_correction_pairs: int = 6,
+    max_iterations: int = 200,
+    replacement: bool = True,
+    seed: Any = None,
+) -> PathfinderResults:
+    r"""Draws from the best normal approximations along the paths of an optimizer from several starts.
+
+    ```python
+    found = inference.vi.pathfinder(model.pin(y=y), seed=jax.random.key(0))
+    ```
+
+    Each path is one of L-BFGS towards a mode. At every point x on it, with the gradient g of the log density and the
+    inverse Hessian H that the last steps tell of, there is the approximation $N(x + H g, H)$; the one with the largest
+    evidence lower bound is kept. The draws of all paths, taken as draws from the mixture of their approximations, get
+    importance weights, which are smoothed (`psis`), and the result is drawn from them with these weights. So a mode
+    counts as it weighs, however many paths end there; the paper, which weighs each draw by its own path's
+    approximation alone, counts it once for each.
+
+    H is $F F^T$ with $F = (I + s_m v_m^T) \dots (I + s_1 v_1^T) D^{1/2}$, a product form of the BFGS formula over the
+    last m steps s and changes y of the gradient, scaled so that $s^T y = 1$: $v = B s / \sqrt{s^T B s} - y$ with B the
+    inverse of H before the step, and $\det(I + s v^T) = \sqrt{s^T B s}$.
+
+    **Arguments:**
+
+    - `target`, `init`: as for `sample`; a position may be one for all paths, or one for each along the leading axis.
+    - `num_draws`: how many to return.
+    - `num_paths`: paths, of `max(num_draws, 200)` weighted draws each.
+    - `num_elbo_draws`: draws to estimate the bound with, each an evaluation of the target, at every point.
+    - `num_correction_pairs`: m; a larger one follows correlations in more directions.
+    - `max_iterations`: of the optimizer, which mostly stops before.
+    - `replacement`: whether a draw may be there more than once, as one must be whose weight is over 1 / num_draws; if
+      not, heavy ones are there less often than they should be, which is right for the starts of chains.
+    - `seed`: a key.
+
+    **Returns:** `PathfinderResults`.
+
+    **Raises:** as `sample` for starts.
+
+    L. Zhang, B. Carpenter, A. Gelman and A. Vehtari, Pathfinder: parallel quasi-Newton variational inference, JMLR 23
+    (2022); J. C. Gilbert and C. Lemaréchal, Some numerical experiments with variable-storage quasi-Newton algorithms
+    (1989) for the diagonal D.
+    """
+    seed = as_key(seed, "pathfinder")
+    counts = {"num_draws": num_draws, "num_paths": num_paths, "num_elbo_draws": num_elbo_draws}
+    counts |= {"num_correction_pairs": num_correction_pairs, "max_iterations": max_iterations}
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"pathfinder: {name} must be at least 1, got {value}")
+    if isinstance(target, JointDistributionPinned):
+        target = target.unconstrained()
+    target = as_callable(target, "pathfinder: target")
+    starts = find_start("pathfinder", target, init, num_paths, seed, lambda positions: (_start(target, positions),))[0]
+    paths = _Paths(target, max(num_draws, 200), num_elbo_draws, num_correction_pairs)
+    key = jax.random.fold_in(seed, _DRAWS)
+    positions, log_ratios, elbo, iterations, evaluations = paths(
+        starts.position, jnp.asarray(max_iterations, jnp.int32), key
+    )
+    # Where no draw has a density, all are as good as any.
+    usable = jnp.any(jnp.isfinite(log_ratios))
+    log_weights, pareto_k = psis(jnp.where(usable, log_ratios, 0), axis=0)
+    choose, shuffle = jax.random.split(jax.random.fold_in(key, num_paths))
+    if replacement:
+        chosen = jax.random.permutation(shuffle, resample_systematic(log_weights, num_draws, seed=choose))
+    else:
+        # The largest sums of log weight and Gumbel noise are a weighted sample without replacement.
+        noise = jax.random.gumbel(choose, log_weights.shape, log_weights.dtype)
+        chosen = jax.lax.top_k(log_weights + noise, num_draws)[1]
+    positions = jtu.tree_map(lambda x: x[chosen], positions)
+    draws = positions
+    if isinstance(target, UnconstrainedDensity):
+        draws = eqx.filter_jit(eqx.filter_vmap(type(target).constrain, in_axes=(None, 0)))(target, positions)
+    return PathfinderResults(draws, positions, pareto_k, elbo, iterations, evaluations)
+
+
+class _Start(eqx.Module):
+    position: PyTree
+    target_log_prob: Float[Array, " paths"]
+    grads_target_log_prob: PyTree
+
+
+@eqx.filter_jit
+def _start(target: Callable[..., Any], positions: PyTree) -> _Start:
+    return _Start(positions, *jax.vmap(lambda x: value_and_grad(target, x, "pathfinder"))(positions))
+
+
+class _Normal(eqx.Module):
+    """N(mean, F Fᵀ), F as `pathfinder` has it; the vectors s are those of the pairs, `norms` the roots of sᵀ B s."""
+
+    mean: Float[Array, " d"]
+    scale: Float[Array, " d"]
+    s: Float[Array, "m d"]
+    v: Float[Array, "m d"]
+    norms: Float[Array, " m"]
+
+    def sample(self, key: Any, num: int) -> Float[Array, "num d"]:
+        u = jax.random.normal(key, (num, self.mean.size), self.mean.dtype)
+        x, _ = jax.lax.scan(lambda x, sv: (x + (x @ sv[1])[:, None] * sv[0], None), u * self.scale, (self.s, self.v))
+        return self.mean + x
+
+    def log_prob(self, x: Float[Array, "num d"]) -> Float[Array, " num"]:
+        factors = self.s, self.v, self.norms
+        x, _ = jax.lax.scan(
+            lambda x, f: (x - (x @ f[1])[:, None] / f[2] * f[0], None), x - self.mean, factors, reverse=True
+        )
+        log_det = jnp.sum(jnp.log(self.scale)) + jnp.sum(jnp.log(self.norms))
+        return -0.5 * jnp.sum((x / self.scale) ** 2 + jnp.log(2 * jnp.pi), axis=1) - log_det
+
+
+def _approximate(
+    position: Float[Array, " d"], grad: Float[Array, " d"], diagonal: Float[Array, " d"], pairs: ScaleByLBFGSState
+) -> _Normal:
+    """The approximation at a point with this gradient of the log density; empty pairs are zero."""
+    s, y, scale = pairs.position_deltas, pairs.gradient_deltas, jnp.sqrt(diagonal)
+    m = len(s)
+
+    def next_factor(k: Array, carry: Any) -> Any:
+        v, norms = carry
+        # B s = F⁻ᵀ F⁻¹ s with the factors so far; those to come are the identity, since their v are zero.
+        r, _ = jax.lax.scan(lambda r, f: (r - f[1] @ r / f[2] * f[0], None), s[k], (s, v, norms), reverse=True)
+        r = r / diagonal
+        norm = jnp.sqrt(r @ (diagonal * r))
+        t, _ = jax.lax.scan(lambda t, f: (t - f[0] @ t / f[2] * f[1], None), r, (s, v, norms))
+        there = jnp.any(s[k] != 0)
+        safe = jnp.where(there, norm, 1)
+        return v.at[k].set(jnp.where(there, t / safe - y[k], 0)), norms.at[k].set(safe)
+
+    v, norms = jax.lax.fori_loop(0, m, next_factor, (jnp.zeros_like(s), jnp.ones(m, s.dtype)))
+    # H g by Fᵀ, then F.
+    ascent, _ = jax.lax.scan(lambda x, sv: (x + sv[0] @ x * sv[1], None), grad, (s, v), reverse=True)
+    ascent, _ = jax.lax.scan(lambda x, sv: (x + sv[1] @ x * sv[0], None), ascent * diagonal, (s, v))
+    return _Normal(position + ascent, scale, s, v, norms)
+
+
+def _next_diagonal(diagonal: Float[Array, " d"], s: Float[Array, " d"], y: Float[Array, " d"]) -> Float[Array, " d"]:
+    """The diagonal after a step s with sᵀ y = 1: scaled to agree with it along y, then by the BFGS formula."""
+    scaled = diagonal / (y @ (diagonal * y))
+    curvature = 1 / scaled + y**2 - (s / scaled) ** 2 / (s @ (s / scaled))
+    new = 1 / curvature
+    return jnp.where(jnp.all((new > 0) & jnp.isfinite(new)), new, diagonal)
+
+
+class _Paths(eqx.Module):
+    target: Callable[..., Any]
+    num_draws: int = eqx.field(static=True)
+    num_elbo_draws: int = eqx.field(static=True)
+    num_correction_pairs: int = eqx.field(static=True)
+
+    @eqx.filter_jit
+    def __call__(self, positions: PyTree, max_iterations: Int[Array, ""], key: Any) -> Any:
+        """Of all paths the draws and log ratios, in one axis; of each the bound and counts."""
+        flat = as_vectors(positions)
+        unravel = ravel_pytree(jtu.tree_map(lambda x: x[0], positions))[1]
+
+        def density(x: Float[Array, " d"]) -> Array:
+            return value_and_grad(self.target, unravel(x), "pathfinder")[0]
+
+        def minus(x: Float[Array, " d"]) -> tuple[Array, Array]:
+            value, grad = value_and_grad(self.target, unravel(x), "pathfinder")
+            return -value, -ravel_pytree(grad)[0]
+
+        limits = Limits(0, 0, 0, _NO_RISE, max_iterations, _LINE_SEARCH, flat.dtype)
+        search = Search(minus, LBFGS(self.num_correction_pairs), limits)
+
+        def draws(normal: _Normal, key: Any, num: int) -> tuple[Array, Array]:
+            """Draws, with the target there: -inf where it has no value."""
+            x = normal.sample(key, num)
+            log_density = jax.vmap(density)(x)
+            good = jnp.isfinite(log_density) & jnp.all(jnp.isfinite(x), axis=1)
+            return jnp.where(good[:, None], x, normal.mean), jnp.where(good, log_density, -jnp.inf)
+
+        def path(start: Float[Array, " d"], key: Any) -> Any:
+            state = search.begin(start)
+            pairs, diagonal = search.method.transformation.init(start), jnp.ones_like(start)
+            no_steps = jnp.zeros_like(pairs.position_deltas)
+            best = _Normal(start, diagonal, no_steps, no_steps, jnp.ones_like(no_steps[:, 0]))
+
+            def step(carry: Any) -> Any:
+                before, pairs, diagonal, best, elbo = carry
+                # A bound method is hashed with all its arrays, a function is not.
+                state = jax.lax.while_loop(
+                    lambda state: search.active(state) & (state.iterations == before.iterations),
+                    lambda state: search.turn(state),
+                    before,
+                )
+                pairs = remember(pairs, state.position - before.position, state.gradient - before.gradient)
+                learnt = jnp.any(pairs.position_deltas[-1] != carry[1].position_deltas[-1])
+                newest = _next_diagonal(diagonal, pairs.position_deltas[-1], pairs.gradient_deltas[-1])
+                diagonal = jnp.where(learnt, newest, diagonal)
+                normal = _approximate(state.position, -state.gradient, diagonal, pairs)
+                x, log_density = draws(normal, jax.random.fold_in(key, state.iterations), self.num_elbo_draws)
+                bound = jnp.mean(log_density - normal.log_prob(x))
+                better = bound > elbo
+                best, elbo = tree_where(better, (normal, bound), (best, elbo))
+                return state, pairs, diagonal, best, elbo
+
+            carry = state, pairs, diagonal, best, jnp.full((), -jnp.inf, start.dtype)
+            state, _, _, best, elbo = jax.lax.while_loop(lambda carry: search.active(carry[0]), step, carry)
+            x, log_density = draws(best, jax.random.fold_in(key, 0), self.num_draws)
+            return best, x, log_density, elbo, state.iterations, state.evaluations
+
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(flat)))
+        # One after the other: on a CPU no path waits for another's line search.
+        normals, x, log_density, elbo, *counts = jax.lax.map(lambda args: path(*args), (flat, keys))
+        x, log_density = x.reshape(-1, x.shape[-1]), log_density.reshape(-1)
+        # All draws are from one mixture, of the paths that have an approximation.
+        log_probs = jax.lax.map(lambda normal: normal.log_prob(x), normals)
+        log_mixture = jax.nn.logsumexp(jnp.where(jnp.isfinite(elbo)[:, None], log_probs, -jnp.inf), axis=0)
+        good = jnp.repeat(jnp.isfinite(elbo), self.num_draws) & jnp.isfinite(log_density)
+        return jax.vmap(unravel)(x), jnp.where(good, log_density - log_mixture, -jnp.inf), elbo, *counts
