@@ -1,4 +1,4 @@
-"""Whole runs of NUTS, warm-up and draws, beside TensorFlow Probability, NumPyro and BlackJAX.
+"""Whole runs of NUTS, warm-up and draws, beside TensorFlow Probability, NumPyro, BlackJAX and, of one chain, nutpie.
 
 Run from the checkout, in an environment with the peers: `python tests/benchmarks/sampling.py [chains] [names]`, where
 names are of problems and libraries. In float32, 500 transitions of warm-up and 500 draws, target acceptance 0.8; each
@@ -155,6 +155,31 @@ def blackjax(target, starts):
     return run
 
 
+def nutpie(target, starts):
+    """Through a function of Python that calls a compiled gradient; nutpie's own models have no such detour."""
+    import nutpie
+
+    gradient = jax.jit(jax.value_and_grad(target))
+    dim = starts.shape[1]
+
+    def log_density(x):
+        value, grad = gradient(x.astype(np.float32))
+        return float(value), np.asarray(grad, float)
+
+    model = nutpie.compiled_pyfunc.from_pyfunc(
+        dim, lambda: log_density, lambda *_: lambda x: {"x": x}, [np.dtype(float)], [(dim,)], ["x"]
+    )
+
+    def run(key):
+        seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
+        out = nutpie.sample(
+            model, draws=DRAWS, tune=WARMUP, chains=len(starts), seed=seed, progress_bar=False, target_accept=0.8
+        )
+        return np.swapaxes(out.posterior["x"].values, 0, 1), int(out.sample_stats["n_steps"].sum())
+
+    return run
+
+
 def bare_loop(target, dim: int) -> float:
     """Microseconds a step of one chain's leapfrog loop with nothing else in it."""
 
@@ -196,8 +221,9 @@ def main(names: list[str], chains: int) -> None:
             "tfp": tfp,
             "numpyro": numpyro,
             "blackjax": blackjax,
+            "nutpie": nutpie,
         }.items():
-            if libraries and name.split()[0] not in libraries:
+            if libraries and name.split()[0] not in libraries or name == "nutpie" and chains > 1:
                 continue
             try:
                 runs[name] = make(target, starts)

@@ -11,6 +11,8 @@ from distrax_like.bijectors import Exp, bijector_for
 from distrax_like.inference import mcmc
 from distrax_like.inference.mcmc import _debug
 
+pytestmark = pytest.mark.xdist_group("debug")
+
 KEY = jax.random.key(0)
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from distrax_like.inference import mcmc
 
+pytestmark = pytest.mark.xdist_group("mesh")
+
 
 def start(*args):
     # No other flags of this process, such as one for the number of devices.

@@ -11,6 +11,8 @@ from distrax_like.inference import mcmc
 from distrax_like.inference.mcmc import _plots
 from distrax_like.inference.mcmc._run import KernelResults
 
+pytestmark = pytest.mark.xdist_group("plots")
+
 PLOTS = ["plot_trace", "plot_rank", "plot_pairs", "plot_energy", "plot_autocorrelation"]
 NAMED = [plot for plot in PLOTS if plot != "plot_energy"]
 

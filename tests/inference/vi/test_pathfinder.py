@@ -12,6 +12,8 @@ from distrax_like.inference import mcmc, vi
 from distrax_like.inference.optimizer._directions import scale_by_lbfgs
 from distrax_like.inference.vi import _pathfinder
 
+pytestmark = pytest.mark.xdist_group("pathfinder")
+
 KEY = jax.random.key(0)
 RANDOM = np.random.default_rng(0)
 A = RANDOM.standard_normal((5, 5))
