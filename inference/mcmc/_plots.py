@@ -24,6 +24,7 @@ _BLUE, _RED, _GREY = "tab:blue", "tab:red", "0.85"
 
 
 def trace(samples: Samples, names: Names) -> Any:
+    """See `Samples.plot_trace`."""
     table, note = _chosen(samples, names, _MOST_ROWS)
     num, chains = next(iter(table.values())).shape
     step = _stride(num * chains, _MOST_POINTS)
@@ -49,6 +50,7 @@ def trace(samples: Samples, names: Names) -> Any:
 
 
 def rank(samples: Samples, names: Names) -> Any:
+    """See `Samples.plot_rank`."""
     table, note = _chosen(samples, names, _MOST_ROWS)
     figure, panels = _grid(len(table), "rank as a share", "draws")
     part, lines = "chain", []
@@ -98,6 +100,7 @@ def rank_counts(x: Any) -> tuple[Any, Any, Any]:
 
 
 def pairs(samples: Samples, names: Names) -> Any:
+    """See `Samples.plot_pairs`."""
     table, note = _chosen(samples, names, _MOST_PAIRS)
     columns = [x.reshape(-1) for x in table.values()]
     size = len(table)
@@ -127,6 +130,7 @@ def pairs(samples: Samples, names: Names) -> Any:
 
 
 def energy(samples: Samples) -> Any:
+    """See `Samples.plot_energy`."""
     if "energy" not in samples.sample_stats:
         known = ", ".join(samples.sample_stats) or "nothing"
         raise ValueError(f"plot_energy needs the energy, which a Hamiltonian kernel's info has; known is {known}")
@@ -158,6 +162,7 @@ def energy(samples: Samples) -> Any:
 
 
 def autocorrelation(samples: Samples, names: Names, max_lag: int) -> Any:
+    """See `Samples.plot_autocorrelation`."""
     table, note = _chosen(samples, names, _MOST_ROWS)
     figure, panels = _grid(len(table), "lag", "autocorrelation", sharey=True)
     num, chains = next(iter(table.values())).shape

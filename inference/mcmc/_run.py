@@ -226,7 +226,6 @@ class HostRun:
         self._rows = rows
         self._chains = chains
         self._per_call, self._first, self._compiled = CHUNK, True, compiled
-        self._mesh = run.mesh
         run, results = on_mesh(run.mesh, run), on_mesh(run.mesh, results, num)
         if threads is None:
             one_device = run.mesh is None and not _on_many_devices(run)
@@ -276,7 +275,7 @@ class HostRun:
                 end += 1
             part = counts[done:end]
             begin = time.perf_counter()
-            draws = self._step(on_mesh(self._mesh, jnp.asarray(part + [0] * (rows - len(part)), jnp.int32)))
+            draws = self._step(on_mesh(self._runs[0].mesh, jnp.asarray(part + [0] * (rows - len(part)), jnp.int32)))
             seconds = time.perf_counter() - begin
             # The first call may have compiled.
             if not self._first:

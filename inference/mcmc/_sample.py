@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import as_key
-from distrax_like.distributions import JointDistributionPinned, UnconstrainedDensity
+from distrax_like.distributions import JointDistributionPinned
 from distrax_like.inference.mcmc._adaptation import DualAveragingState, DualAveragingStepSizeAdaptation
 from distrax_like.inference.mcmc._checkpoint import Checkpoint
 from distrax_like.inference.mcmc._kernel import HamiltonianKernel, TransitionKernel
@@ -34,6 +34,7 @@ from distrax_like.inference.mcmc._run import (
 )
 from distrax_like.inference.mcmc._samples import Samples, sample_stats
 from distrax_like.inference.mcmc._start import find_start
+from distrax_like.inference.mcmc._target import as_draw
 from distrax_like.inference.mcmc._warmup import Adaptation, FisherAdaptation, reasonable_log_step, settled
 
 # More adaptation steps than any run makes: a state that has made so many adapts no more.
@@ -185,18 +186,13 @@ class _Keep(eqx.Module):
 
     def __call__(self, kernel: TransitionKernel, state: Any, info: Any) -> dict[str, Any]:
         position = state.position
-        draw = _draw(kernel, position)
+        draw = as_draw(kernel.target_log_prob_fn, position)
         out = {"draws": draw, "stats": sample_stats(info)}
         if self.trace_fn is not None:
             out["trace"] = self.trace_fn(draw, info)
         if self.learns:
             out["learnt"] = tuple(ravel_pytree(tree)[0] for tree in (position, state.grads_target_log_prob))
         return out
-
-
-def _draw(kernel: TransitionKernel, position: PyTree) -> PyTree:
-    target = kernel.target_log_prob_fn
-    return target.constrain(position) if isinstance(target, UnconstrainedDensity) else position
 
 
 @eqx.filter_jit
@@ -280,7 +276,7 @@ class _Chains:
     def draw_like(self) -> PyTree:
         """The shapes and dtypes of one chain's draw."""
         one = jtu.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.state.position)
-        return eqx.filter_eval_shape(_draw, self.kernel, one)
+        return eqx.filter_eval_shape(as_draw, self.kernel.target_log_prob_fn, one)
 
     def warm_up(self, advance: Callable[[int], None]) -> bool:
         """Makes the next window, and says whether there was one."""

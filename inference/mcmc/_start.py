@@ -70,7 +70,7 @@ def find_start(who: str, target: Any, init: Any, num: int, seed: Any, attempt: C
     positions = points(0)
     for i in range(1, _ATTEMPTS):
         out = attempt(positions)
-        good = _finite(out[0])
+        good = _finite(jtu.tree_map(on_host, out[0]))
         if good.all():
             return out
         positions = jtu.tree_map(lambda old, new: np.where(_like(good, old), old, new), positions, points(i))
@@ -103,7 +103,7 @@ def prior_draw(model: UnconstrainedDensity) -> Callable[[Any], Array]:
 
 
 def _finite(states: Any) -> np.ndarray:
-    states = jtu.tree_map(on_host, states)
+    """Which chains' states are, of arrays on the host."""
     value = getattr(states, "target_log_prob", None)
     leaves = [x for x in (value, *jtu.tree_leaves(getattr(states, "grads_target_log_prob", None))) if x is not None]
     good = [np.isfinite(np.asarray(x)).reshape(len(x), -1).all(axis=1) for x in leaves]

@@ -12,11 +12,17 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import default_float
+from distrax_like.distributions import UnconstrainedDensity
 
 
 def evaluate(target: Callable[..., Any], position: PyTree) -> Any:
     """The target at `position`: a tuple, list or namedtuple is splatted into it, anything else passed whole."""
     return target(*position) if isinstance(position, tuple | list) else target(position)
+
+
+def as_draw(target: Callable[..., Any], position: PyTree) -> PyTree:
+    """What a user is given of a position: of a model's density the constrained values, else the position itself."""
+    return target.constrain(position) if isinstance(target, UnconstrainedDensity) else position
 
 
 def as_position(position: PyTree, who: str) -> PyTree:

@@ -248,6 +248,8 @@ class _Problem:
 
 
 class BFGS(eqx.Module):
+    """The method of `bfgs_minimize`, from an inverse Hessian with the batch last or the identity."""
+
     initial_inverse_hessian: Float[Array, "d d *batch"] | None
     scale: bool = eqx.field(static=True)
 
@@ -257,6 +259,8 @@ class BFGS(eqx.Module):
 
 
 class LBFGS(eqx.Module):
+    """The method of `lbfgs_minimize`."""
+
     num_correction_pairs: int = eqx.field(static=True)
 
     @property
@@ -265,6 +269,9 @@ class LBFGS(eqx.Module):
 
 
 class Limits(eqx.Module):
+    """The tolerances of gradient, position and value (relative, absolute), and the most iterations and trials on a
+    line."""
+
     gradient: Float[Array, ""]
     position: Float[Array, ""]
     relative: Float[Array, ""]

@@ -11,10 +11,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
 from distrax_like._misc import as_callable, as_key, tree_where
-from distrax_like.distributions import JointDistributionPinned, UnconstrainedDensity
+from distrax_like.distributions import JointDistributionPinned
 from distrax_like.inference.mcmc._kernel import as_vectors
 from distrax_like.inference.mcmc._start import find_start
-from distrax_like.inference.mcmc._target import value_and_grad
+from distrax_like.inference.mcmc._target import as_draw, evaluate, value_and_grad
 from distrax_like.inference.optimizer._directions import ScaleByLBFGSState, remember
 from distrax_like.inference.optimizer._minimize import LBFGS, Limits, Search
 from distrax_like.inference.smc import resample_systematic
@@ -122,9 +122,7 @@ def pathfinder(
         noise = jax.random.gumbel(choose, log_weights.shape, log_weights.dtype)
         chosen = jax.lax.top_k(log_weights + noise, num_draws)[1]
     positions = jtu.tree_map(lambda x: x[chosen], positions)
-    draws = positions
-    if isinstance(target, UnconstrainedDensity):
-        draws = eqx.filter_jit(eqx.filter_vmap(type(target).constrain, in_axes=(None, 0)))(target, positions)
+    draws = eqx.filter_jit(eqx.filter_vmap(as_draw, in_axes=(None, 0)))(target, positions)
     return PathfinderResults(draws, positions, pareto_k, elbo, iterations, evaluations)
 
 
@@ -208,7 +206,7 @@ class _Paths(eqx.Module):
         unravel = ravel_pytree(jtu.tree_map(lambda x: x[0], positions))[1]
 
         def density(x: Float[Array, " d"]) -> Array:
-            return value_and_grad(self.target, unravel(x), "pathfinder")[0]
+            return evaluate(self.target, unravel(x)).astype(x.dtype)
 
         def minus(x: Float[Array, " d"]) -> tuple[Array, Array]:
             value, grad = value_and_grad(self.target, unravel(x), "pathfinder")
@@ -226,20 +224,21 @@ class _Paths(eqx.Module):
 
         def path(start: Float[Array, " d"], key: Any) -> Any:
             state = search.begin(start)
-            pairs, diagonal = search.method.transformation.init(start), jnp.ones_like(start)
+            # Of its own, since the search takes a pair in only when it needs the next direction.
+            pairs, diagonal = state.memory, jnp.ones_like(start)
             no_steps = jnp.zeros_like(pairs.position_deltas)
             best = _Normal(start, diagonal, no_steps, no_steps, jnp.ones_like(no_steps[:, 0]))
 
             def step(carry: Any) -> Any:
-                before, pairs, diagonal, best, elbo = carry
+                before, known, diagonal, best, elbo = carry
                 # A bound method is hashed with all its arrays, a function is not.
                 state = jax.lax.while_loop(
                     lambda state: search.active(state) & (state.iterations == before.iterations),
                     lambda state: search.turn(state),
                     before,
                 )
-                pairs = remember(pairs, state.position - before.position, state.gradient - before.gradient)
-                learnt = jnp.any(pairs.position_deltas[-1] != carry[1].position_deltas[-1])
+                pairs = remember(known, state.position - before.position, state.gradient - before.gradient)
+                learnt = jnp.any(pairs.position_deltas[-1] != known.position_deltas[-1])
                 newest = _next_diagonal(diagonal, pairs.position_deltas[-1], pairs.gradient_deltas[-1])
                 diagonal = jnp.where(learnt, newest, diagonal)
                 normal = _approximate(state.position, -state.gradient, diagonal, pairs)

@@ -19,15 +19,16 @@ ALL = [ive, log_ive, kve, log_kve, iv_ratio]
 slopes_of = truth.compiled("bessel")
 
 
-@jax.jit
 def evaluate(v, x):
     return [fn(v, x) for fn in ALL]
 
 
-def values(v, x, length=500):
-    """Of all functions; the arguments are filled up to one length, for one compilation in each width."""
-    out = evaluate(np.resize(v, length), np.resize(x, length))
-    return {fn: np.asarray(y)[: len(v)] for fn, y in zip(ALL, out)}
+evaluate_filled = truth.filled(jax.jit(evaluate), 500)
+
+
+def values(v, x):
+    """Of all functions."""
+    return dict(zip(ALL, evaluate_filled(v, x)))
 
 
 def test_edges(dtype=np.float64):

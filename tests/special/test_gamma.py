@@ -27,15 +27,16 @@ INCOMPLETE = TWO[:4]
 inf, nan = np.inf, np.nan
 
 
-@jax.jit
 def evaluate(a, x):
     return [fn(a, x) for fn in INCOMPLETE]
 
 
-def values(a, x, length=700):
-    """Of the incomplete functions; the arguments are filled up to one length, for one compilation in each width."""
-    out = evaluate(np.resize(a, length), np.resize(x, length))
-    return {fn: np.asarray(y)[: len(a)] for fn, y in zip(INCOMPLETE, out)}
+evaluate_filled = truth.filled(jax.jit(evaluate), 700)
+
+
+def values(a, x):
+    """Of the incomplete functions."""
+    return dict(zip(INCOMPLETE, evaluate_filled(a, x)))
 
 
 @with_incomplete

@@ -162,11 +162,24 @@ def members(program: str) -> list[Entry]:
     return [entry for entry in entries().values() if (entry.program or entry.name) == program]
 
 
+def filled(fn: Callable[..., Any], length: int) -> Callable[..., Any]:
+    """`fn` of vectors that are filled up to one length, so that it is compiled once in each width."""
+    import jax
+
+    def call(*args: Any) -> Any:
+        args = np.broadcast_arrays(*args)
+        (num,) = args[0].shape
+        assert num <= length
+        return jax.tree.map(lambda x: np.asarray(x)[:num], fn(*(np.resize(x, length) for x in args)))
+
+    return call
+
+
 @functools.cache
 def compiled(program: str) -> Callable[..., dict[Callable[..., Any], tuple[np.ndarray, dict[int, np.ndarray]]]]:
     """The functions of a program: of vectors of arguments, values and first derivatives by the number of the argument.
 
-    The vectors are filled up to the number of points in the tables, so that it is compiled once in each width.
+    The vectors are filled up to the number of points in the tables.
     """
     import jax
 
@@ -182,14 +195,12 @@ def compiled(program: str) -> Callable[..., dict[Callable[..., Any], tuple[np.nd
             for fn, along in derivatives.items()
         ]
 
+    at = filled(evaluate, length)
+
     def call(*args: Any) -> dict[Callable[..., Any], tuple[np.ndarray, dict[int, np.ndarray]]]:
-        args = np.broadcast_arrays(*args)
-        (num,) = args[0].shape
-        assert num <= length
-        out = jax.tree.map(lambda x: np.asarray(x)[:num], evaluate(*(np.resize(x, length) for x in args)))
         return {
             fn: (value, dict(zip(sorted(along), slopes)))
-            for (fn, along), (value, slopes) in zip(derivatives.items(), out)
+            for (fn, along), (value, slopes) in zip(derivatives.items(), at(*args))
         }
 
     return call

@@ -1,6 +1,7 @@
 """Runs on 8 devices, in one process or two: `python mesh_run.py folder [process address]`; draws go into the folder."""
 
 import sys
+from pathlib import Path
 
 import jax
 
@@ -54,3 +55,7 @@ save("resumed", run(spread, None, mesh, checkpoint=f"{folder}/checkpoint"))
 if len(sys.argv) == 2:
     save("alone", run(y, "sequential", None))
     save("interleaved", run(y, "interleaved", jax.make_mesh((8,), ("chains",))))
+    try:
+        mcmc.sample(lambda x: -(x**2), 0.0, num_chains=6, mesh=mesh, seed=jax.random.key(0))
+    except ValueError as error:
+        Path(folder, "error").write_text(str(error))

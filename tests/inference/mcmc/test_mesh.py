@@ -56,10 +56,12 @@ def same(folder, file):
             np.testing.assert_allclose(out[part], alone[part], rtol=1e-10, atol=1e-10, err_msg=part)
 
 
-def test_errors():
-    def run(axes, num_chains):
-        mesh = jax.make_mesh((1,), axes)
-        return mcmc.sample(lambda x: -(x**2), 0.0, mesh=mesh, num_chains=num_chains, seed=jax.random.key(0))
+def test_chains_that_do_not_split(folders):
+    error = (folders[0] / "error").read_text()
+    assert error == "sample: 6 chains do not split over the 4 devices of the mesh's axis"
 
+
+def test_a_mesh_without_chains():
+    mesh = jax.make_mesh((1,), ("data",))
     with pytest.raises(ValueError, match=r"the mesh needs an axis \"chains\", it has \('data',\)"):
-        run(("data",), 4)
+        mcmc.sample(lambda x: -(x**2), 0.0, mesh=mesh, seed=jax.random.key(0))
