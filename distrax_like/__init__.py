@@ -13,16 +13,16 @@ if os.environ.get("DISTRAX_LIKE_TYPECHECK", "0") not in ("", "0"):
 
     _install("distrax_like", "beartype.beartype")
 
-from distrax_like import (
+from . import (
     bijectors as bijectors,
     distributions as distributions,
     kernels as kernels,
     special as special,
     supports as supports,
 )
-from distrax_like._misc import Numeric as Numeric, promote as promote
-from distrax_like._module import data as data, parameter as parameter, part as part
-from distrax_like.bijectors import (
+from ._misc import Numeric as Numeric, promote as promote
+from ._module import data as data, parameter as parameter, submodule as submodule
+from .bijectors import (
     constrain as constrain,
     trainable as trainable,
     unconstrain as unconstrain,
@@ -30,27 +30,10 @@ from distrax_like.bijectors import (
 )
 
 if TYPE_CHECKING:
-    from distrax_like import inference as inference
+    from . import inference as inference
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Numeric",
-    "bijectors",
-    "constrain",
-    "data",
-    "distributions",
-    "inference",
-    "kernels",
-    "parameter",
-    "part",
-    "promote",
-    "special",
-    "supports",
-    "trainable",
-    "unconstrain",
-    "validate",
-]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Dtypes, random keys and user callables: the small rules that every room of the library follows."""
+"""Dtypes, random keys and user callables: the small rules that every package of the library follows."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -8,13 +8,23 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Shaped
 
 #: What a numerical argument may be: an array, a number, or nested lists and tuples of numbers.
 Numeric: TypeAlias = ArrayLike | list[Any] | tuple[Any, ...]
 
 Shape: TypeAlias = tuple[int, ...]
+
+#: A random key: typed, from `jax.random.key`, or raw, from `jax.random.PRNGKey`.
+Seed: TypeAlias = Array | np.ndarray
+
+#: What is drawn, or a value of it: of any dtype, since categories are integers.
+Event: TypeAlias = Shaped[Array, "..."]
+
+#: What is computed: floating numbers.
+Real: TypeAlias = Float[Array, "..."]
 
 
 def default_float() -> Any:

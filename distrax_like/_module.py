@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped, jaxtyped
 
-from distrax_like._misc import Shape, promote
-from distrax_like.supports import Support
+from ._misc import Shape, promote
+from .supports import Support
 
 _KEY = "distrax_like"
 _BATCH = "*#batch"
@@ -31,7 +31,7 @@ class _Data(NamedTuple):
     pass
 
 
-class _Part(NamedTuple):
+class _Submodule(NamedTuple):
     batch: str | Callable[[Any], int]
 
 
@@ -55,19 +55,19 @@ def data(**kwargs: Any) -> Any:
     return eqx.field(metadata={_KEY: _Data()}, **kwargs)
 
 
-def part(batch: str | Callable[[Any], int] = _BATCH, **kwargs: Any) -> Any:
+def submodule(batch: str | Callable[[Any], int] = _BATCH, **kwargs: Any) -> Any:
     """A field that holds another module (or a tuple of them) that shares this module's batch dimensions.
 
-    **Arguments:** `batch`: the part's batch shape in the language of annotations, `"*#batch k"` for one that has a
+    **Arguments:** `batch`: the submodule's batch shape in the language of annotations, `"*#batch k"` for one that has a
     further batch dimension of its own, which is checked with the other fields; or a function from the module to the
     number of those further dimensions.
     """
-    return eqx.field(metadata={_KEY: _Part(batch)}, **kwargs)
+    return eqx.field(metadata={_KEY: _Submodule(batch)}, **kwargs)
 
 
 class _Spec(NamedTuple):
     name: str
-    role: _Parameter | _Data | _Part | None
+    role: _Parameter | _Data | _Submodule | None
     annotation: Any  # a jaxtyping type, or None
     trailing: tuple[str, ...] | None  # the named axes behind the batch dimensions; None where the field has no batch
 
@@ -84,7 +84,7 @@ def _specs(cls: type) -> tuple[_Spec, ...]:
         if field.metadata.get("static"):
             continue
         role = field.metadata.get(_KEY)
-        if isinstance(role, _Part):
+        if isinstance(role, _Submodule):
             if callable(role.batch):
                 specs.append(_Spec(field.name, role, None, ()))
             else:
@@ -103,8 +103,8 @@ def _specs(cls: type) -> tuple[_Spec, ...]:
 class Module(eqx.Module):
     """Base of distributions, bijectors and kernels: a frozen Equinox module whose annotations are executed.
 
-    Parameters are declared with `parameter`, other arrays with `data`, modules inside it with `part`. A subclass may
-    write `__init__` (and assigns `self.a, self.b = promote(a, b)`) or leave it to the dataclass.
+    Parameters are declared with `parameter`, other arrays with `data`, modules inside it with `submodule`. A subclass
+    may write `__init__` (and assigns `self.a, self.b = promote(a, b)`) or leave it to the dataclass.
 
     **Raises:** `ValueError` at construction where the shapes of the fields do not fit their annotations or each other.
     """
@@ -115,14 +115,14 @@ class Module(eqx.Module):
                 value = getattr(self, spec.name)
                 if spec.annotation is None or value is None:
                     continue
-                if isinstance(spec.role, _Part):
+                if isinstance(spec.role, _Submodule):
                     value = jax.ShapeDtypeStruct(value._batch_shape(), bool)
                 if not isinstance(value, spec.annotation):
                     raise ValueError(_explain(self, spec.name))
 
     def _trailing_ndims(self, spec: _Spec) -> int:
         """How many dimensions of a field stand behind the batch dimensions."""
-        if isinstance(spec.role, _Part) and callable(spec.role.batch):
+        if isinstance(spec.role, _Submodule) and callable(spec.role.batch):
             return spec.role.batch(self)
         assert spec.trailing is not None
         return len(spec.trailing)
@@ -136,7 +136,7 @@ class Module(eqx.Module):
             if spec.trailing is None or value is None:
                 continue
             ndims = extra + self._trailing_ndims(spec)
-            changes[spec.name] = value._map_batch(fn, ndims) if isinstance(spec.role, _Part) else fn(value, ndims)
+            changes[spec.name] = value._map_batch(fn, ndims) if isinstance(spec.role, _Submodule) else fn(value, ndims)
         return copy_with(self, **changes)
 
     def _batch_leaves(self) -> list[tuple[Array, int]]:
@@ -210,8 +210,8 @@ def _explain(module: Module, failing: str) -> str:
         value = getattr(module, spec.name)
         if spec.annotation is None or value is None:
             continue
-        shape = value._batch_shape() if isinstance(spec.role, _Part) else getattr(value, "shape", None)
-        what = f"the batch shape of {spec.name}" if isinstance(spec.role, _Part) else spec.name
+        shape = value._batch_shape() if isinstance(spec.role, _Submodule) else getattr(value, "shape", None)
+        what = f"the batch shape of {spec.name}" if isinstance(spec.role, _Submodule) else spec.name
         if shape is None:
             return f"{name}: {spec.name} must be an array of shape '{spec.dims}', got {value!r}"
         axes = spec.dims.split()

@@ -10,80 +10,80 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Shaped
+from jaxtyping import Array, ArrayLike, Bool
 
-Values = Shaped[Array, "..."]
+from ._misc import Event
 
 
-def _tolerance(x: Values) -> Any:
+def _tolerance(x: Event) -> Any:
     return jnp.sqrt(jnp.finfo(x.dtype).eps)
 
 
 class Support(eqx.Module):
     """A set of values whose elements have `event_ndims` dimensions.
 
-    A subclass writes `contains` and `interior`.
+    A subclass writes `contains` and `feasible_like`.
     """
 
     event_ndims: ClassVar[int] = 0
     is_discrete: ClassVar[bool] = False
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         """Whether each event of `x`, of shape `batch + event`, lies in the set; NaN does not. Shape: `batch`."""
         raise NotImplementedError
 
-    def interior(self, x: Values) -> Values:
-        """A point well inside the set, with the shape and dtype of `x`. It carries no gradient."""
+    def feasible_like(self, x: Event) -> Event:
+        """A point well inside the set (feasible), with the shape and dtype of `x`. It carries no gradient."""
         raise NotImplementedError
 
 
 class Real(Support):
     """The finite real numbers."""
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return jnp.isfinite(x)
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         return jnp.zeros_like(x)
 
 
 class ExtendedReal(Support):
     """The real numbers and both infinities: logits, where minus infinity is a probability of zero."""
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return ~jnp.isnan(x)
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         return jnp.zeros_like(x)
 
 
 class Positive(Support):
     """x > 0."""
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x > 0) & (x < jnp.inf)
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         return jnp.ones_like(x)
 
 
 class Nonnegative(Support):
     """x >= 0."""
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x >= 0) & (x < jnp.inf)
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         return jnp.ones_like(x)
 
 
 class UnitInterval(Support):
     """[0, 1]."""
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x >= 0) & (x <= 1)
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         return jnp.full_like(x, 0.5)
 
 
@@ -92,10 +92,10 @@ class Boolean(Support):
 
     is_discrete: ClassVar[bool] = True
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x == 0) | (x == 1)
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         return jnp.zeros_like(x)
 
 
@@ -104,10 +104,10 @@ class NonnegativeInteger(Support):
 
     is_discrete: ClassVar[bool] = True
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x >= 0) & (x == jnp.floor(x)) & jnp.isfinite(x)
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         return jnp.zeros_like(x)
 
 
@@ -119,10 +119,10 @@ class GreaterThan(Support):
     def __init__(self, low: ArrayLike):
         self.low = jnp.asarray(low)
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x > self.low) & (x < jnp.inf)
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         return jax.lax.stop_gradient(jnp.broadcast_to(self.low + jnp.maximum(jnp.abs(self.low), 1), x.shape)).astype(
             x.dtype
         )
@@ -131,7 +131,7 @@ class GreaterThan(Support):
 class AtLeast(GreaterThan):
     """x >= low."""
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x >= self.low) & (x < jnp.inf)
 
 
@@ -144,10 +144,10 @@ class Interval(Support):
     def __init__(self, low: ArrayLike, high: ArrayLike):
         self.low, self.high = jnp.asarray(low), jnp.asarray(high)
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x >= self.low) & (x <= self.high) & jnp.isfinite(x)
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         low, high = (
             jnp.broadcast_to(jax.lax.stop_gradient(end), x.shape).astype(x.dtype) for end in (self.low, self.high)
         )
@@ -162,7 +162,7 @@ class OpenInterval(Interval):
 
     __init__ = Interval.__init__
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x > self.low) & (x < self.high)
 
 
@@ -176,10 +176,10 @@ class IntegerInterval(Support):
     def __init__(self, low: ArrayLike, high: ArrayLike):
         self.low, self.high = jnp.asarray(low), jnp.asarray(high)
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x >= self.low) & (x <= self.high) & (x == jnp.floor(x)) & jnp.isfinite(x)
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         low = jnp.where(jnp.isfinite(self.low), self.low, jnp.where(jnp.isfinite(self.high), self.high, 0))
         return jax.lax.stop_gradient(jnp.broadcast_to(low, x.shape)).astype(x.dtype)
 
@@ -198,12 +198,12 @@ class Independent(Support):
     def is_discrete(self) -> bool:  # type: ignore[override]
         return self.base.is_discrete
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         inside = self.base.contains(x)
         return jnp.all(inside, axis=tuple(range(inside.ndim - self.ndims, inside.ndim)))
 
-    def interior(self, x: Values) -> Values:
-        return self.base.interior(x)
+    def feasible_like(self, x: Event) -> Event:
+        return self.base.feasible_like(x)
 
 
 class Simplex(Support):
@@ -211,10 +211,10 @@ class Simplex(Support):
 
     event_ndims: ClassVar[int] = 1
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return jnp.all(x >= 0, axis=-1) & (jnp.abs(jnp.sum(x, axis=-1) - 1) <= _tolerance(x))
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         return jnp.full_like(x, 1 / x.shape[-1])
 
 
@@ -223,10 +223,10 @@ class Ordered(Support):
 
     event_ndims: ClassVar[int] = 1
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return jnp.all(x[..., 1:] >= x[..., :-1], axis=-1) & jnp.all(jnp.isfinite(x), axis=-1)
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         return jnp.broadcast_to(jnp.arange(x.shape[-1], dtype=x.dtype), x.shape)
 
 
@@ -235,11 +235,11 @@ class PositiveOrdered(Support):
 
     event_ndims: ClassVar[int] = 1
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return ordered.contains(x) & jnp.all(x >= 0, axis=-1)
 
-    def interior(self, x: Values) -> Values:
-        return ordered.interior(x) + 1
+    def feasible_like(self, x: Event) -> Event:
+        return ordered.feasible_like(x) + 1
 
 
 class UnitVector(Support):
@@ -247,14 +247,14 @@ class UnitVector(Support):
 
     event_ndims: ClassVar[int] = 1
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return jnp.abs(jnp.sum(x * x, axis=-1) - 1) <= _tolerance(x)
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         return jnp.full_like(x, x.shape[-1] ** -0.5)
 
 
-def _eye_like(x: Values) -> Values:
+def _eye_like(x: Event) -> Event:
     return jnp.broadcast_to(jnp.eye(x.shape[-1], dtype=x.dtype), x.shape)
 
 
@@ -263,12 +263,12 @@ class LowerCholesky(Support):
 
     event_ndims: ClassVar[int] = 2
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         lower = jnp.all(jnp.triu(x, 1) == 0, axis=(-2, -1))
         positive_diagonal = jnp.all(jnp.diagonal(x, axis1=-2, axis2=-1) > 0, axis=-1)
         return lower & positive_diagonal & jnp.all(jnp.isfinite(x), axis=(-2, -1))
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         return _eye_like(x)
 
 
@@ -277,10 +277,10 @@ class CorrelationCholesky(Support):
 
     event_ndims: ClassVar[int] = 2
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return lower_cholesky.contains(x) & jnp.all(unit_vector.contains(x), axis=-1)
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         return _eye_like(x)
 
 
@@ -289,12 +289,12 @@ class PositiveDefinite(Support):
 
     event_ndims: ClassVar[int] = 2
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         size = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)
         symmetric = jnp.all(jnp.abs(x - jnp.swapaxes(x, -2, -1)) <= _tolerance(x) * size, axis=(-2, -1))
         return symmetric & jnp.all(jnp.diagonal(x, axis1=-2, axis2=-1) > 0, axis=-1)
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         return _eye_like(x)
 
 

@@ -3,7 +3,5 @@
 if __name__ != "distrax_like.inference":
     raise ImportError("this folder is imported as distrax_like.inference")
 
-from distrax_like.inference import mcmc as mcmc, optimizer as optimizer, smc as smc, stats as stats, vi as vi
-from distrax_like.inference.mcmc import sample as sample
-
-__all__ = ["mcmc", "optimizer", "sample", "smc", "stats", "vi"]
+from . import mcmc as mcmc, optimizer as optimizer, smc as smc, stats as stats, vi as vi
+from .mcmc import sample as sample

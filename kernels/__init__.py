@@ -3,7 +3,7 @@
 if __name__ != "distrax_like.kernels":
     raise ImportError("this folder is imported as distrax_like.kernels")
 
-from distrax_like.kernels._kernel import (
+from ._kernel import (
     Constant as Constant,
     FeatureScaled as FeatureScaled,
     Kernel as Kernel,
@@ -11,7 +11,7 @@ from distrax_like.kernels._kernel import (
     Product as Product,
     Sum as Sum,
 )
-from distrax_like.kernels._stationary import (
+from ._stationary import (
     ExponentiatedQuadratic as ExponentiatedQuadratic,
     MaternFiveHalves as MaternFiveHalves,
     MaternOneHalf as MaternOneHalf,
@@ -20,18 +20,3 @@ from distrax_like.kernels._stationary import (
 )
 
 PositiveSemidefiniteKernel = Kernel
-
-__all__ = [
-    "Constant",
-    "ExponentiatedQuadratic",
-    "FeatureScaled",
-    "Kernel",
-    "MaternFiveHalves",
-    "MaternOneHalf",
-    "MaternThreeHalves",
-    "PositiveSemidefiniteKernel",
-    "Power",
-    "Product",
-    "Stationary",
-    "Sum",
-]

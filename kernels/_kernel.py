@@ -9,11 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distrax_like._misc import Numeric, Shape, exactly_one, promote
-from distrax_like._module import Module, copy_with, parameter, part
+from distrax_like._misc import Numeric, Real, Shape, exactly_one, promote
+from distrax_like._module import Module, copy_with, parameter, submodule
 from distrax_like.supports import nonnegative, positive
-
-Values = Float[Array, "..."]
 
 _BATCHED: Any = object()
 
@@ -36,20 +34,20 @@ class Kernel(Module):
 
     # What a kernel is made of, for one pair or set of points and parameters without batch dimensions.
 
-    def _apply(self, x1: Values, x2: Values) -> Values:
+    def _apply(self, x1: Real, x2: Real) -> Real:
         raise NotImplementedError(f"{type(self).__name__} does not say what its covariance is")
 
-    def _matrix(self, x1: Values, x2: Values | None) -> Values:
+    def _matrix(self, x1: Real, x2: Real | None) -> Real:
         """The covariances of n points and m others, or of n points with themselves."""
         row = jax.vmap(self._apply, in_axes=(None, 0))
         return jax.vmap(row, in_axes=(0, None))(x1, x1 if x2 is None else x2)
 
-    def _diag(self, x: Values) -> Values:
+    def _diag(self, x: Real) -> Real:
         return jax.vmap(self._apply)(x, x)
 
     # What follows from it.
 
-    def apply(self, x1: Numeric, x2: Numeric, example_ndims: int = 0) -> Values:
+    def apply(self, x1: Numeric, x2: Numeric, example_ndims: int = 0) -> Real:
         """The covariance of pairs of points.
 
         **Arguments:** `x1`, `x2`: shape `batch + example + feature`; `example_ndims`: the number of example dimensions,
@@ -58,7 +56,7 @@ class Kernel(Module):
         **Returns:** shape `batch + example`, with batches broadcast with the kernel's.
         """
         x1, x2 = promote(x1, x2)
-        fn: Callable[..., Values] = type(self)._apply
+        fn: Callable[..., Real] = type(self)._apply
         for _ in range(example_ndims):
             fn = jax.vmap(fn, in_axes=(None, 0, 0))
         core = example_ndims + self.feature_ndims
@@ -68,7 +66,7 @@ class Kernel(Module):
             x1, x2 = (_widen(x, example, self.feature_ndims) for x in (x1, x2))
         return self._lift(fn, (x1, core), (x2, core))
 
-    def matrix(self, x1: Numeric, x2: Numeric | None = None) -> Values:
+    def matrix(self, x1: Numeric, x2: Numeric | None = None) -> Real:
         """The covariances of all pairs of two sets of points.
 
         **Arguments:** `x1`: shape `batch + (n,) + feature`; `x2`: shape `batch + (m,) + feature`, the first set again
@@ -82,7 +80,7 @@ class Kernel(Module):
         x1, x2 = promote(x1, x2)
         return self._lift(type(self)._matrix, (x1, core), (x2, core))
 
-    def tensor(self, x1: Numeric, x2: Numeric, x1_example_ndims: int, x2_example_ndims: int) -> Values:
+    def tensor(self, x1: Numeric, x2: Numeric, x1_example_ndims: int, x2_example_ndims: int) -> Real:
         """The covariances of all pairs of two arrays of points.
 
         **Arguments:** `x1`: shape `batch + example1 + feature`; `x2`: shape `batch + example2 + feature`; and the
@@ -101,11 +99,11 @@ class Kernel(Module):
         matrix = self.matrix(flat1, flat2)
         return jnp.reshape(matrix, matrix.shape[:-2] + example1 + example2)
 
-    def diag(self, x: Numeric) -> Values:
+    def diag(self, x: Numeric) -> Real:
         """The variances at points of shape `batch + (n,) + feature`: shape `batch + (n,)`."""
         return self._lift(type(self)._diag, (promote(x), 1 + self.feature_ndims))
 
-    def matvec(self, x1: Numeric, x2: Numeric, v: Numeric, block_size: int = 1024) -> Values:
+    def matvec(self, x1: Numeric, x2: Numeric, v: Numeric, block_size: int = 1024) -> Real:
         """The matrix of covariances times a vector, by blocks of rows, so that no more than a block is ever stored.
 
         **Arguments:** `x1`: shape `(n,) + feature`; `x2`: shape `(m,) + feature`; `v`: shape `(m,)`; `block_size`:
@@ -116,7 +114,7 @@ class Kernel(Module):
         x1, x2, v = promote(x1, x2, v)
         return jax.lax.map(lambda x: self._matrix(x[None], x2)[0] @ v, x1, batch_size=block_size)
 
-    def _lift(self, fn: Callable[..., Values], *points: tuple[Values, int]) -> Values:
+    def _lift(self, fn: Callable[..., Real], *points: tuple[Real, int]) -> Real:
         """`fn(kernel, *points)`, written for unbatched parameters and points of so many dimensions, over batches."""
         for x, core in points:
             if x.ndim < core:
@@ -163,7 +161,7 @@ class Kernel(Module):
         return Power(self, exponent)
 
 
-def _widen(x: Values, example: Shape, feature_ndims: int) -> Values:
+def _widen(x: Real, example: Shape, feature_ndims: int) -> Real:
     """Points with their example dimensions broadcast to `example`."""
     feature = x.shape[x.ndim - feature_ndims :]
     batch = x.shape[: max(x.ndim - feature_ndims - len(example), 0)]
@@ -187,10 +185,10 @@ class Constant(Kernel):
         self.constant = promote(constant)
         self.feature_ndims = feature_ndims
 
-    def _apply(self, x1: Values, x2: Values) -> Values:
+    def _apply(self, x1: Real, x2: Real) -> Real:
         return self.constant.astype(x1.dtype)
 
-    def _matrix(self, x1: Values, x2: Values | None) -> Values:
+    def _matrix(self, x1: Real, x2: Real | None) -> Real:
         return jnp.full((x1.shape[0], (x1 if x2 is None else x2).shape[0]), self.constant, x1.dtype)
 
 
@@ -215,16 +213,16 @@ class _Combination(Kernel):
     def feature_ndims(self) -> int:  # type: ignore[override]
         return self.kernels[0].feature_ndims
 
-    def _combine(self, values: list[Values]) -> Values:
+    def _combine(self, values: list[Real]) -> Real:
         raise NotImplementedError
 
-    def _apply(self, x1: Values, x2: Values) -> Values:
+    def _apply(self, x1: Real, x2: Real) -> Real:
         return self._combine([k._apply(x1, x2) for k in self.kernels])
 
-    def _matrix(self, x1: Values, x2: Values | None) -> Values:
+    def _matrix(self, x1: Real, x2: Real | None) -> Real:
         return self._combine([k._matrix(x1, x2) for k in self.kernels])
 
-    def _diag(self, x: Values) -> Values:
+    def _diag(self, x: Real) -> Real:
         return self._combine([k._diag(x) for k in self.kernels])
 
     def _map_batch(self, fn: Callable[[Array, int], Array], extra: int = 0) -> Any:
@@ -236,7 +234,7 @@ class Sum(_Combination):
 
     __init__ = _Combination.__init__
 
-    def _combine(self, values: list[Values]) -> Values:
+    def _combine(self, values: list[Real]) -> Real:
         return sum(values[1:], start=values[0])
 
 
@@ -245,7 +243,7 @@ class Product(_Combination):
 
     __init__ = _Combination.__init__
 
-    def _combine(self, values: list[Values]) -> Values:
+    def _combine(self, values: list[Real]) -> Real:
         return math.prod(values[1:], start=values[0])
 
 
@@ -253,7 +251,7 @@ class Power(Kernel):
     """A positive integer power of a kernel, `k ** n`."""
 
     exponent: int = eqx.field(static=True)
-    kernel: Kernel = part()
+    kernel: Kernel = submodule()
 
     def __init__(self, kernel: Kernel, exponent: int):
         if not isinstance(exponent, int) or exponent < 1:
@@ -264,13 +262,13 @@ class Power(Kernel):
     def feature_ndims(self) -> int:  # type: ignore[override]
         return self.kernel.feature_ndims
 
-    def _apply(self, x1: Values, x2: Values) -> Values:
+    def _apply(self, x1: Real, x2: Real) -> Real:
         return self.kernel._apply(x1, x2) ** self.exponent
 
-    def _matrix(self, x1: Values, x2: Values | None) -> Values:
+    def _matrix(self, x1: Real, x2: Real | None) -> Real:
         return self.kernel._matrix(x1, x2) ** self.exponent
 
-    def _diag(self, x: Values) -> Values:
+    def _diag(self, x: Real) -> Real:
         return self.kernel._diag(x) ** self.exponent
 
 
@@ -282,7 +280,7 @@ class FeatureScaled(Kernel):
     **Raises:** `ValueError` for both or neither of the scales.
     """
 
-    kernel: Kernel = part()
+    kernel: Kernel = submodule()
     scale_diag: Float[Array, "*#batch d"] = parameter(positive)
 
     def __init__(self, kernel: Kernel, scale_diag: Numeric | None = None, inverse_scale_diag: Numeric | None = None):
@@ -290,11 +288,11 @@ class FeatureScaled(Kernel):
         self.kernel = kernel
         self.scale_diag = 1 / promote(inverse_scale_diag) if scale_diag is None else promote(scale_diag)
 
-    def _apply(self, x1: Values, x2: Values) -> Values:
+    def _apply(self, x1: Real, x2: Real) -> Real:
         return self.kernel._apply(x1 / self.scale_diag, x2 / self.scale_diag)
 
-    def _matrix(self, x1: Values, x2: Values | None) -> Values:
+    def _matrix(self, x1: Real, x2: Real | None) -> Real:
         return self.kernel._matrix(x1 / self.scale_diag, None if x2 is None else x2 / self.scale_diag)
 
-    def _diag(self, x: Values) -> Values:
+    def _diag(self, x: Real) -> Real:
         return self.kernel._diag(x / self.scale_diag)

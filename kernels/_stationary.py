@@ -5,10 +5,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distrax_like._misc import Numeric, promote
+from distrax_like._misc import Numeric, Real, promote
 from distrax_like._module import parameter
-from distrax_like.kernels._kernel import Kernel, Values
 from distrax_like.supports import positive
+
+from ._kernel import Kernel
 
 # Up to this many features a sum of squared differences is as fast as a matrix product, and exact.
 _FEW = 16
@@ -58,25 +59,25 @@ class Stationary(Kernel):
         self.amplitude, self.length_scale = promote(amplitude, length_scale)
         self.feature_ndims = feature_ndims
 
-    def _shape(self, square: Values) -> Values:
+    def _shape(self, square: Real) -> Real:
         """The correlation as a function of the squared distance in length scales."""
         raise NotImplementedError
 
-    def _flat(self, x: Values) -> Values:
+    def _flat(self, x: Real) -> Real:
         return jnp.reshape(x, (*x.shape[: x.ndim - self.feature_ndims], -1))
 
-    def _covariance(self, square: Values) -> Values:
+    def _covariance(self, square: Real) -> Real:
         # Scaled after the differences are taken: dividing the points first would round them.
         correlation = self._shape(square if self.length_scale is None else square / self.length_scale**2)
         return correlation if self.amplitude is None else self.amplitude**2 * correlation
 
-    def _apply(self, x1: Values, x2: Values) -> Values:
+    def _apply(self, x1: Real, x2: Real) -> Real:
         return self._covariance(jnp.sum((self._flat(x1) - self._flat(x2)) ** 2))
 
-    def _matrix(self, x1: Values, x2: Values | None) -> Values:
+    def _matrix(self, x1: Real, x2: Real | None) -> Real:
         return self._covariance(squared_distances(self._flat(x1), None if x2 is None else self._flat(x2)))
 
-    def _diag(self, x: Values) -> Values:
+    def _diag(self, x: Real) -> Real:
         return self._covariance(jnp.zeros(x.shape[:1], x.dtype))
 
 
@@ -85,7 +86,7 @@ class ExponentiatedQuadratic(Stationary):
 
     __init__ = Stationary.__init__
 
-    def _shape(self, square: Values) -> Values:
+    def _shape(self, square: Real) -> Real:
         return jnp.exp(-0.5 * square)
 
 
@@ -94,7 +95,7 @@ class ExponentiatedQuadratic(Stationary):
 
 
 @jax.custom_jvp
-def _matern0(q: Values) -> Values:
+def _matern0(q: Real) -> Real:
     return jnp.exp(-jnp.sqrt(q))
 
 
@@ -108,7 +109,7 @@ def _(primals, tangents):
 
 
 @jax.custom_jvp
-def _matern1(q: Values) -> Values:
+def _matern1(q: Real) -> Real:
     s = jnp.sqrt(q)
     return (1 + s) * jnp.exp(-s)
 
@@ -120,7 +121,7 @@ def _(primals, tangents):
 
 
 @jax.custom_jvp
-def _matern2(q: Values) -> Values:
+def _matern2(q: Real) -> Real:
     s = jnp.sqrt(q)
     return (1 + s + q / 3) * jnp.exp(-s)
 
@@ -136,7 +137,7 @@ class MaternOneHalf(Stationary):
 
     __init__ = Stationary.__init__
 
-    def _shape(self, square: Values) -> Values:
+    def _shape(self, square: Real) -> Real:
         return _matern0(square)
 
 
@@ -145,7 +146,7 @@ class MaternThreeHalves(Stationary):
 
     __init__ = Stationary.__init__
 
-    def _shape(self, square: Values) -> Values:
+    def _shape(self, square: Real) -> Real:
         return _matern1(3 * square)
 
 
@@ -154,5 +155,5 @@ class MaternFiveHalves(Stationary):
 
     __init__ = Stationary.__init__
 
-    def _shape(self, square: Values) -> Values:
+    def _shape(self, square: Real) -> Real:
         return _matern2(5 * square)

@@ -3,13 +3,10 @@
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-from distrax_like._misc import Numeric, Shape, promote, sum_trailing
+from distrax_like._misc import Numeric, Real, Shape, promote, sum_trailing
 from distrax_like._module import Module
 from distrax_like.supports import Support
-
-Values = Float[Array, "..."]
 
 
 class Bijector(Module):
@@ -40,10 +37,10 @@ class Bijector(Module):
         """The image of the reals, an open set, where it is known; a superset of it where the map acts on vectors."""
         return None
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         raise NotImplementedError(f"{type(self).__name__} has no forward map")
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         raise NotImplementedError(f"{type(self).__name__} has no inverse map")
 
     def forward_event_shape(self, shape: Shape) -> Shape:
@@ -54,15 +51,15 @@ class Bijector(Module):
         """The event shape on the far side of `inverse`, from the one before it."""
         return tuple(shape)
 
-    def forward(self, x: Numeric) -> Values:
+    def forward(self, x: Numeric) -> Real:
         """The image of `x`, of shape `batch + event`."""
         return self._forward_and_log_det(self._cast(x, "forward", self.forward_min_event_ndims))[0]
 
-    def inverse(self, y: Numeric) -> Values:
+    def inverse(self, y: Numeric) -> Real:
         """The point whose image is `y`, of shape `batch + event`."""
         return self._inverse_and_log_det(self._cast(y, "inverse", self.inverse_min_event_ndims))[0]
 
-    def forward_and_log_det(self, x: Numeric, event_ndims: int | None = None) -> tuple[Values, Values]:
+    def forward_and_log_det(self, x: Numeric, event_ndims: int | None = None) -> tuple[Real, Real]:
         """The image of `x` and the log of the absolute Jacobian determinant there, in one pass.
 
         **Arguments:** `x`: shape `batch + event`; `event_ndims`: how many dimensions of `x` make one event, at least
@@ -75,18 +72,18 @@ class Bijector(Module):
         y, log_det = self._forward_and_log_det(x)
         return y, self._reduce(log_det, x, least, event_ndims, "forward_and_log_det")
 
-    def inverse_and_log_det(self, y: Numeric, event_ndims: int | None = None) -> tuple[Values, Values]:
+    def inverse_and_log_det(self, y: Numeric, event_ndims: int | None = None) -> tuple[Real, Real]:
         """The point whose image is `y` and the log determinant of the inverse map there; see `forward_and_log_det`."""
         least = self.inverse_min_event_ndims
         y = self._cast(y, "inverse_and_log_det", least)
         x, log_det = self._inverse_and_log_det(y)
         return x, self._reduce(log_det, y, least, event_ndims, "inverse_and_log_det")
 
-    def forward_log_det_jacobian(self, x: Numeric, event_ndims: int | None = None) -> Values:
+    def forward_log_det_jacobian(self, x: Numeric, event_ndims: int | None = None) -> Real:
         """log |det dy/dx| at `x`; see `forward_and_log_det`."""
         return self.forward_and_log_det(x, event_ndims)[1]
 
-    def inverse_log_det_jacobian(self, y: Numeric, event_ndims: int | None = None) -> Values:
+    def inverse_log_det_jacobian(self, y: Numeric, event_ndims: int | None = None) -> Real:
         """log |det dx/dy| at `y`; see `forward_and_log_det`."""
         return self.inverse_and_log_det(y, event_ndims)[1]
 
@@ -94,14 +91,14 @@ class Bijector(Module):
         """Composition: of a bijector, the bijector that applies it first; of a distribution, the distribution of the
         image of a draw; of an array, its image."""
         if isinstance(value, Bijector):
-            from distrax_like.bijectors._compose import Chain
+            from ._compose import Chain
 
             return Chain([self, value])
         if hasattr(value, "_transform"):
             return value._transform(self)
         return self.forward(value)
 
-    def _cast(self, value: Numeric, method: str, least: int) -> Values:
+    def _cast(self, value: Numeric, method: str, least: int) -> Real:
         value = promote(value)
         if value.ndim < least:
             raise ValueError(
@@ -110,7 +107,7 @@ class Bijector(Module):
             )
         return value
 
-    def _reduce(self, log_det: Values, value: Values, least: int, event_ndims: int | None, method: str) -> Values:
+    def _reduce(self, log_det: Real, value: Real, least: int, event_ndims: int | None, method: str) -> Real:
         """The log determinant summed over event dimensions beyond the smallest ones the map acts on."""
         event_ndims = least if event_ndims is None else event_ndims
         if not least <= event_ndims <= value.ndim:

@@ -6,9 +6,10 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from distrax_like._misc import Shape
-from distrax_like._module import copy_with, part
-from distrax_like.bijectors._bijector import Bijector, Values
+from distrax_like._misc import Real, Shape
+from distrax_like._module import copy_with, submodule
+
+from ._bijector import Bijector
 
 
 class Chain(Bijector):
@@ -59,14 +60,14 @@ class Chain(Bijector):
             result = result == increasing  # of booleans: two decreasing maps make an increasing one
         return result
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         total = jnp.zeros(x.shape[: x.ndim - self.forward_min_event_ndims], x.dtype)
         for b, rank in zip(reversed(self.bijectors), self._ranks()):
             before, (x, log_det) = x, b._forward_and_log_det(x)
             total = total + b._reduce(log_det, before, b.forward_min_event_ndims, rank, "forward")
         return x, total
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         total = jnp.zeros(y.shape[: y.ndim - self.inverse_min_event_ndims], y.dtype)
         for b, rank in zip(self.bijectors, reversed(self._ranks())):
             before, (y, log_det) = y, b._inverse_and_log_det(y)
@@ -94,7 +95,7 @@ class Chain(Bijector):
 class Invert(Bijector):
     """The inverse of a bijector, as a bijector."""
 
-    bijector: Bijector = part()
+    bijector: Bijector = submodule()
 
     def __init__(self, bijector: Bijector):
         self.bijector = bijector
@@ -115,10 +116,10 @@ class Invert(Bijector):
     def is_increasing(self) -> Any:
         return self.bijector.is_increasing
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         return self.bijector._inverse_and_log_det(x)
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return self.bijector._forward_and_log_det(y)
 
     def forward_event_shape(self, shape: Shape) -> Shape:

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distrax_like._misc import Numeric, exactly_one, promote
+from distrax_like._misc import Numeric, Real, exactly_one, promote
 from distrax_like._module import parameter
-from distrax_like.bijectors._bijector import Bijector, Values
 from distrax_like.special import softplus_inverse
 from distrax_like.supports import Support, extended_real, greater_than, open_interval, positive, real
+
+from ._bijector import Bijector
 
 
 class _Increasing(Bijector):
@@ -28,10 +29,10 @@ class Identity(_Increasing):
     def image(self) -> Support:
         return real
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         return x, jnp.zeros_like(x)
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return y, jnp.zeros_like(y)
 
 
@@ -42,10 +43,10 @@ class Exp(_Increasing):
     def image(self) -> Support:
         return positive
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         return jnp.exp(x), x
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         x = jnp.log(y)
         return x, -x
 
@@ -63,10 +64,10 @@ class Shift(_Increasing):
     def image(self) -> Support:
         return real
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         return x + self.shift, jnp.zeros_like(x)
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return y - self.shift, jnp.zeros_like(y)
 
 
@@ -93,10 +94,10 @@ class Scale(Bijector):
     def image(self) -> Support:
         return real
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         return self.scale * x, jnp.log(jnp.abs(self.scale))
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return y / self.scale, -jnp.log(jnp.abs(self.scale))
 
 
@@ -116,18 +117,18 @@ class Softplus(_Increasing):
     def image(self) -> Support:
         return greater_than(0 if self.low is None else self.low)
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         z = x if self.hinge_softness is None else x / self.hinge_softness
         y = jax.nn.softplus(z) if self.hinge_softness is None else self.hinge_softness * jax.nn.softplus(z)
         return y if self.low is None else self.low + y, -jax.nn.softplus(-z)
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         y = y if self.low is None else y - self.low
         z = softplus_inverse(y if self.hinge_softness is None else y / self.hinge_softness)
         return z if self.hinge_softness is None else self.hinge_softness * z, jax.nn.softplus(-z)
 
 
-def _keep_open(y: Values, low: Any, high: Any) -> Values:
+def _keep_open(y: Real, low: Any, high: Any) -> Real:
     """`y` moved off the ends of the open interval it lies in mathematically, where rounding put it on one: by at most
     one unit in the last place, so that no draw is a point whose inverse is infinite. The gradient passes."""
     return y + jax.lax.stop_gradient(jnp.clip(y, low, high) - y)
@@ -151,7 +152,7 @@ class Sigmoid(_Increasing):
     def image(self) -> Support:
         return open_interval(0, 1) if self.low is None or self.high is None else open_interval(self.low, self.high)
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         log_det = -jax.nn.softplus(x) - jax.nn.softplus(-x)
         if self.low is None or self.high is None:
             info = jnp.finfo(x.dtype)
@@ -162,7 +163,7 @@ class Sigmoid(_Increasing):
         low, high = jax.lax.stop_gradient((self.low, self.high))
         return _keep_open(y, jnp.nextafter(low, high), jnp.nextafter(high, low)), log_det + jnp.log(width)
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         if self.low is None or self.high is None:
             below, above = jnp.log(y), jnp.log1p(-y)
             return below - above, -below - above
@@ -193,17 +194,17 @@ class OntoInterval(_Increasing):
         high = jnp.where(jnp.isfinite(self.high), self.high, 0)
         return low, high, Sigmoid(jnp.where(bounded, low, 0), jnp.where(bounded, high, 1))
 
-    def _select(self, both: Values, from_low: Values, from_high: Values, free: Values) -> Values:
+    def _select(self, both: Real, from_low: Real, from_high: Real, free: Real) -> Real:
         below, above = jnp.isfinite(self.low), jnp.isfinite(self.high)
         return jnp.where(below, jnp.where(above, both, from_low), jnp.where(above, from_high, free))
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         low, high, sigmoid = self._pieces()
         y, log_det = sigmoid._forward_and_log_det(x)
         y = self._select(y, low + jnp.exp(x), high - jnp.exp(-x), x)
         return y, self._select(log_det, x, -x, jnp.zeros_like(x))
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         low, high, sigmoid = self._pieces()
         below, above = jnp.isfinite(self.low), jnp.isfinite(self.high)
         x, log_det = sigmoid._inverse_and_log_det(jnp.where(below & above, y, 0.5))
@@ -218,11 +219,11 @@ class Tanh(_Increasing):
     def image(self) -> Support:
         return open_interval(-1, 1)
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         end = 1 - jnp.finfo(x.dtype).epsneg
         # log(1 - tanh(x)^2), free of cancellation.
         log_det = 2 * (jnp.log(jnp.asarray(2, x.dtype)) - x - jax.nn.softplus(-2 * x))
         return _keep_open(jnp.tanh(x), -end, end), log_det
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return jnp.arctanh(y), -jnp.log1p(-y) - jnp.log1p(y)

@@ -2,14 +2,14 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Shaped
+from jaxtyping import Array, Bool
 
-from distrax_like.bijectors._bijector import Bijector
-from distrax_like.bijectors._compose import Chain
-from distrax_like.bijectors._unconstrain import bijector_for
+from distrax_like._misc import Event
 from distrax_like.supports import Independent, Real, Support
 
-Values = Shaped[Array, "..."]
+from ._bijector import Bijector
+from ._compose import Chain
+from ._unconstrain import bijector_for
 
 
 class Image(Support):
@@ -27,7 +27,7 @@ class Image(Support):
     def is_discrete(self) -> bool:  # type: ignore[override]
         return self.base.is_discrete
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         image, elementwise = self.bijector.image, self.bijector.inverse_min_event_ndims == 0
         whole = isinstance(self.base.base if isinstance(self.base, Independent) else self.base, Real)
         if image is None:
@@ -38,10 +38,10 @@ class Image(Support):
         # The image of the whole line is known; only of a part of it must the point be carried back.
         return inside if whole and elementwise else inside & self.base.contains(self.bijector.inverse(x))
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Event) -> Event:
         lead = x.ndim - self.event_ndims
         shape = x.shape[:lead] + self.bijector.inverse_event_shape(x.shape[lead:])
-        point = self.bijector.forward(self.base.interior(jnp.zeros(shape, x.dtype)))
+        point = self.bijector.forward(self.base.feasible_like(jnp.zeros(shape, x.dtype)))
         return jax.lax.stop_gradient(jnp.broadcast_to(point, x.shape))
 
 

@@ -6,13 +6,14 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distrax_like._misc import Numeric, Shape, promote
-from distrax_like._module import parameter, part
-from distrax_like.bijectors._bijector import Bijector, Values
-from distrax_like.bijectors._compose import Chain
-from distrax_like.bijectors._elementwise import Identity, Shift, Softplus
+from distrax_like._misc import Numeric, Real, Shape, promote
+from distrax_like._module import parameter, submodule
 from distrax_like.special import fill_triangular, fill_triangular_inverse, triangular_size
 from distrax_like.supports import real
+
+from ._bijector import Bijector
+from ._compose import Chain
+from ._elementwise import Identity, Shift, Softplus
 
 
 def _triangle_to_matrix(shape: Shape) -> Shape:
@@ -25,11 +26,11 @@ def _matrix_to_triangle(shape: Shape) -> Shape:
     return (*shape[:-2], n * (n + 1) // 2)
 
 
-def _diagonal(x: Values) -> Values:
+def _diagonal(x: Real) -> Real:
     return jnp.diagonal(x, axis1=-2, axis2=-1)
 
 
-def _with_diagonal(x: Values, diagonal: Values) -> Values:
+def _with_diagonal(x: Real, diagonal: Real) -> Real:
     return jnp.where(jnp.eye(x.shape[-1], dtype=bool), diagonal[..., None, :], x)
 
 
@@ -45,10 +46,10 @@ class FillTriangular(Bijector):
     def __init__(self, upper: bool = False):
         self.upper = upper
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         return fill_triangular(x, self.upper), jnp.zeros(x.shape[:-1], x.dtype)
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return fill_triangular_inverse(y, self.upper), jnp.zeros(y.shape[:-2], y.dtype)
 
     def forward_event_shape(self, shape: Shape) -> Shape:
@@ -64,7 +65,7 @@ class TransformDiagonal(Bijector):
     **Arguments:** `diag_bijector`: a bijector of scalars or of vectors.
     """
 
-    diag_bijector: Bijector = part(lambda self: 1 - self.diag_bijector.forward_min_event_ndims)
+    diag_bijector: Bijector = submodule(lambda self: 1 - self.diag_bijector.forward_min_event_ndims)
     forward_min_event_ndims: ClassVar[int] = 2
     inverse_min_event_ndims: ClassVar[int] = 2
 
@@ -75,11 +76,11 @@ class TransformDiagonal(Bijector):
     def is_constant_jacobian(self) -> bool:  # type: ignore[override]
         return self.diag_bijector.is_constant_jacobian
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         diagonal, log_det = self.diag_bijector.forward_and_log_det(_diagonal(x), event_ndims=1)
         return _with_diagonal(x, diagonal), log_det
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         diagonal, log_det = self.diag_bijector.inverse_and_log_det(_diagonal(y), event_ndims=1)
         return _with_diagonal(y, diagonal), log_det
 
@@ -91,7 +92,7 @@ class FillScaleTriL(Bijector):
     after that, to keep the matrix away from singular ones (default 1e-5; None for no shift).
     """
 
-    diag_bijector: Bijector = part(lambda self: 1 - self.diag_bijector.forward_min_event_ndims)
+    diag_bijector: Bijector = submodule(lambda self: 1 - self.diag_bijector.forward_min_event_ndims)
     diag_shift: Float[Array, "*#batch"] | None = parameter(real)
     forward_min_event_ndims: ClassVar[int] = 1
     inverse_min_event_ndims: ClassVar[int] = 2
@@ -109,10 +110,10 @@ class FillScaleTriL(Bijector):
     def is_constant_jacobian(self) -> bool:  # type: ignore[override]
         return self.diag_bijector.is_constant_jacobian
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         return self._chain(x.dtype)._forward_and_log_det(x)
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return self._chain(y.dtype)._inverse_and_log_det(y)
 
     def forward_event_shape(self, shape: Shape) -> Shape:
@@ -132,16 +133,16 @@ class CholeskyOuterProduct(Bijector):
     forward_min_event_ndims: ClassVar[int] = 2
     inverse_min_event_ndims: ClassVar[int] = 2
 
-    def _log_det(self, factor: Values) -> Values:
+    def _log_det(self, factor: Real) -> Real:
         n = factor.shape[-1]
         powers = jnp.arange(n, 0, -1, dtype=factor.dtype)
         return n * jnp.log(jnp.asarray(2, factor.dtype)) + jnp.sum(powers * jnp.log(_diagonal(factor)), axis=-1)
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         x = jnp.tril(x)
         return x @ jnp.swapaxes(x, -2, -1), self._log_det(x)
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         x = jnp.linalg.cholesky(y)
         return x, -self._log_det(x)
 
@@ -156,12 +157,12 @@ class CorrelationCholesky(Bijector):
     forward_min_event_ndims: ClassVar[int] = 1
     inverse_min_event_ndims: ClassVar[int] = 2
 
-    def _log_det(self, squares: Values) -> Values:
+    def _log_det(self, squares: Real) -> Real:
         # Row i: x / sqrt(1 + r^2) of i coordinates has determinant (1 + r^2)^(-(i + 2) / 2).
         i = jnp.arange(squares.shape[-1], dtype=squares.dtype)
         return -jnp.sum((i + 2) / 2 * jnp.log1p(squares), axis=-1)
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         strict = fill_triangular(x)
         pad = [(0, 0)] * (strict.ndim - 2)
         rows = jnp.pad(strict, [*pad, (1, 0), (0, 1)])
@@ -169,7 +170,7 @@ class CorrelationCholesky(Bijector):
         unit = rows + jnp.eye(rows.shape[-1], dtype=rows.dtype)
         return unit / jnp.sqrt(1 + squares)[..., None], self._log_det(squares)
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         rows = y / _diagonal(y)[..., None]
         strict = jnp.tril(rows, -1)[..., 1:, :-1]
         return fill_triangular_inverse(strict), -self._log_det(jnp.sum(jnp.tril(rows, -1) ** 2, axis=-1))

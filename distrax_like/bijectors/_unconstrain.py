@@ -12,11 +12,12 @@ from jaxtyping import Array
 
 from distrax_like import supports
 from distrax_like._module import Module, _Data, _Parameter, _specs, copy_with, resolve_support
-from distrax_like.bijectors._bijector import Bijector
-from distrax_like.bijectors._compose import Chain
-from distrax_like.bijectors._elementwise import Exp, Identity, OntoInterval, Shift, Sigmoid
-from distrax_like.bijectors._matrix import CholeskyOuterProduct, CorrelationCholesky, FillScaleTriL
-from distrax_like.bijectors._vector import Ascending, SoftmaxCentered, UnitVector
+
+from ._bijector import Bijector
+from ._compose import Chain
+from ._elementwise import Exp, Identity, OntoInterval, Shift, Sigmoid
+from ._matrix import CholeskyOuterProduct, CorrelationCholesky, FillScaleTriL
+from ._vector import Ascending, SoftmaxCentered, UnitVector
 
 T = TypeVar("T")
 

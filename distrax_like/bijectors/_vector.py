@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._misc import Numeric, Real, Shape, promote
 from distrax_like._module import parameter
-from distrax_like.bijectors._bijector import Bijector, Values
 from distrax_like.special import softplus_inverse, solve_lower
 from distrax_like.supports import Support, lower_cholesky, real, simplex
+
+from ._bijector import Bijector
 
 
 class ScaleMatvecDiag(Bijector):
@@ -24,13 +25,13 @@ class ScaleMatvecDiag(Bijector):
     def __init__(self, scale_diag: Numeric):
         self.scale_diag = promote(scale_diag)
 
-    def _log_det(self) -> Values:
+    def _log_det(self) -> Real:
         return jnp.sum(jnp.log(jnp.abs(self.scale_diag)), axis=-1)
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         return self.scale_diag * x, self._log_det()
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return y / self.scale_diag, -self._log_det()
 
 
@@ -45,13 +46,13 @@ class ScaleMatvecTriL(Bijector):
     def __init__(self, scale_tril: Numeric):
         self.scale_tril = promote(scale_tril)
 
-    def _log_det(self) -> Values:
+    def _log_det(self) -> Real:
         return jnp.sum(jnp.log(jnp.abs(jnp.diagonal(self.scale_tril, axis1=-2, axis2=-1))), axis=-1)
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         return jnp.einsum("...ij,...j->...i", jnp.tril(self.scale_tril), x), self._log_det()
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return solve_lower(self.scale_tril, y), -self._log_det()
 
 
@@ -68,11 +69,11 @@ class SoftmaxCentered(Bijector):
     def image(self) -> Support:
         return simplex
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         log_y = jax.nn.log_softmax(jnp.concatenate([x, jnp.zeros_like(x[..., :1])], axis=-1))
         return jnp.exp(log_y), jnp.sum(log_y, axis=-1)
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         log_y = jnp.log(y)
         return log_y[..., :-1] - log_y[..., -1:], -jnp.sum(log_y, axis=-1)
 
@@ -89,11 +90,11 @@ class Ascending(Bijector):
     forward_min_event_ndims: ClassVar[int] = 1
     inverse_min_event_ndims: ClassVar[int] = 1
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         steps = jnp.concatenate([x[..., :1], jax.nn.softplus(x[..., 1:])], axis=-1)
         return jnp.cumsum(steps, axis=-1), -jnp.sum(jax.nn.softplus(-x[..., 1:]), axis=-1)
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         x = jnp.concatenate([y[..., :1], softplus_inverse(jnp.diff(y, axis=-1))], axis=-1)
         return x, jnp.sum(jax.nn.softplus(-x[..., 1:]), axis=-1)
 
@@ -108,14 +109,14 @@ class UnitVector(Bijector):
     forward_min_event_ndims: ClassVar[int] = 1
     inverse_min_event_ndims: ClassVar[int] = 1
 
-    def _log_det(self, x: Values) -> Values:
+    def _log_det(self, x: Real) -> Real:
         return x.shape[-1] * (jnp.log(jnp.asarray(2, x.dtype)) - jnp.log1p(jnp.sum(x * x, axis=-1)))
 
-    def _forward_and_log_det(self, x: Values) -> tuple[Values, Values]:
+    def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         square = jnp.sum(x * x, axis=-1, keepdims=True)
         return jnp.concatenate([2 * x, square - 1], axis=-1) / (square + 1), self._log_det(x)
 
-    def _inverse_and_log_det(self, y: Values) -> tuple[Values, Values]:
+    def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         x = y[..., :-1] / (1 - y[..., -1:])
         return x, -self._log_det(x)
 

@@ -7,14 +7,15 @@ import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like import random, special
-from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._misc import Event, Numeric, Real, Shape, promote
 from distrax_like._module import parameter
 from distrax_like.bijectors import Sigmoid
-from distrax_like.distributions._distribution import Distribution, Values
-from distrax_like.distributions._kl import register_kl
-from distrax_like.distributions._tails import cumulative, where_defined
 from distrax_like.special import lbeta, xlog1py, xlogy
 from distrax_like.supports import Support, independent, positive, simplex, unit_interval
+
+from ._distribution import Distribution
+from ._kl import register_kl
+from ._tails import cumulative, where_defined
 
 # The saddle-point form of the density is used where both concentrations are at least this.
 _SADDLE_FROM = 4
@@ -36,10 +37,10 @@ class Beta(Distribution):
     def support(self) -> Support:
         return unit_interval
 
-    def _total(self) -> Values:
+    def _total(self) -> Real:
         return self.concentration1 + self.concentration0
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         a, b = self.concentration1, self.concentration0
         # Where large terms cancel, the saddle-point form.
         large = (a >= _SADDLE_FROM) & (b >= _SADDLE_FROM)
@@ -51,42 +52,42 @@ class Beta(Distribution):
         plain = xlogy(a - 1, near) + xlog1py(b - 1, -near) - lbeta(a, b)
         return jnp.where(large & inside, saddle, plain)
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # In logs, since most draws of small concentrations round to an end; Sigmoid keeps off the ends.
         log_x, log_rest = random.log_beta(key, self.concentration1, self.concentration0, shape)
         return Sigmoid().forward(log_x - log_rest)
 
-    def _cdf(self, value: Values) -> Values:
+    def _cdf(self, value: Event) -> Real:
         return self._tail(value, special.betainc, 0.0, 1.0)
 
-    def _log_cdf(self, value: Values) -> Values:
+    def _log_cdf(self, value: Event) -> Real:
         return self._tail(value, special.log_betainc, -jnp.inf, 0.0)
 
-    def _survival_function(self, value: Values) -> Values:
+    def _survival_function(self, value: Event) -> Real:
         return self._tail(value, special.betaincc, 1.0, 0.0)
 
-    def _log_survival_function(self, value: Values) -> Values:
+    def _log_survival_function(self, value: Event) -> Real:
         return self._tail(value, special.log_betaincc, 0.0, -jnp.inf)
 
-    def _tail(self, value: Values, incomplete: Callable[..., Values], below: float, above: float) -> Values:
+    def _tail(self, value: Event, incomplete: Callable[..., Real], below: float, above: float) -> Real:
         a, b = self.concentration1, self.concentration0
         return cumulative(value, lambda x: incomplete(a, b, x), below, above, end=1.0)
 
-    def _quantile(self, p: Values) -> Values:
+    def _quantile(self, p: Real) -> Event:
         return special.betaincinv(self.concentration1, self.concentration0, p)
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self.concentration1 / self._total()
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         a, b = self.concentration1, self.concentration0
         return where_defined((a > 1) & (b > 1), lambda a, b: (a - 1) / (a + b - 2), a, b)
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         total = self._total()
         return (self.concentration1 / total) * (self.concentration0 / total) / (total + 1)
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         a, b = self.concentration1, self.concentration0
         digammas = (a + b - 2) * jsp.digamma(a + b) - (a - 1) * jsp.digamma(a) - (b - 1) * jsp.digamma(b)
         return lbeta(a, b) + digammas
@@ -119,38 +120,38 @@ class Dirichlet(Distribution):
     def _event_shape(self) -> Shape:
         return self.concentration.shape[-1:]
 
-    def _total(self) -> Values:
+    def _total(self) -> Real:
         return jnp.sum(self.concentration, axis=-1)
 
-    def _log_normalizer(self) -> Values:
+    def _log_normalizer(self) -> Real:
         return jnp.sum(jsp.gammaln(self.concentration), axis=-1) - jsp.gammaln(self._total())
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         return jnp.sum(xlogy(self.concentration - 1, value), axis=-1) - self._log_normalizer()
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # Kept off the faces of the simplex.
         return jnp.maximum(random.dirichlet(key, self.concentration, shape), jnp.finfo(self.concentration.dtype).tiny)
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self.concentration / self._total()[..., None]
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         a = self.concentration
         inside = jnp.broadcast_to(jnp.all(a > 1, axis=-1, keepdims=True), a.shape)
         return where_defined(inside, lambda a: (a - 1) / jnp.sum(a - 1, axis=-1, keepdims=True), a)
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         mean = self._mean()
         return mean * (1 - mean) / (1 + self._total()[..., None])
 
-    def _covariance(self) -> Values:
+    def _covariance(self) -> Real:
         mean = self._mean()
         eye = jnp.eye(mean.shape[-1], dtype=mean.dtype)
         spread = mean[..., None] * eye - mean[..., None] * mean[..., None, :]
         return spread / (1 + self._total()[..., None, None])
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         a, total = self.concentration, self._total()
         digammas = jnp.sum((a - 1) * jsp.digamma(a), axis=-1)
         return self._log_normalizer() + (total - a.shape[-1]) * jsp.digamma(total) - digammas

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Numeric, Shape, exactly_one, promote
+from distrax_like._misc import Event, Numeric, Real, Shape, exactly_one, promote
 from distrax_like._module import parameter
-from distrax_like.distributions._distribution import Distribution, Values
-from distrax_like.distributions._kl import register_kl
 from distrax_like.supports import Support, boolean, extended_real, integer_interval
+
+from ._distribution import Distribution
+from ._kl import register_kl
 
 # Below this many categories a masked sum over all of them is faster than a gather, and its gradient than a scatter.
 _FEW = 16
@@ -58,24 +59,24 @@ class Bernoulli(Distribution):
     def support(self) -> Support:
         return boolean
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         return jax.nn.log_sigmoid(jnp.where(value == 1, self.logits, -self.logits))
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # log(u) < log p, in the tail that keeps its digits: a uniform compared with p itself is coarse near zero.
         u = jax.random.uniform(key, shape, self.logits.dtype)
         return (jnp.log(u) - jnp.log1p(-u) < self.logits).astype(self.dtype)
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self.probs_parameter()
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         return (self.logits > 0).astype(self.dtype)
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         return jax.nn.sigmoid(self.logits) * jax.nn.sigmoid(-self.logits)
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         # softplus(l) - l sigmoid(l), with infinite logits set aside: 0 * inf.
         size = jnp.abs(jnp.where(jnp.isinf(self.logits), 0, self.logits))
         entropy = jax.nn.softplus(-size) + size * jax.nn.sigmoid(-size)
@@ -126,7 +127,7 @@ class Categorical(Distribution):
     def support(self) -> Support:
         return integer_interval(0, self.num_categories - 1)
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         n = self.num_categories
         shape = jnp.broadcast_shapes(value.shape, self.batch_shape)
         index = jnp.broadcast_to(value, shape).astype(jnp.int32)[..., None]
@@ -136,17 +137,17 @@ class Categorical(Distribution):
             chosen = jnp.take_along_axis(jnp.broadcast_to(self.logits, (*shape, n)), index, axis=-1)[..., 0]
         return chosen - jax.nn.logsumexp(self.logits, axis=-1)
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # One uniform a draw and the cumulative sum, where jax.random.categorical takes n Gumbel variables.
         cumulative = jnp.cumsum(jax.nn.softmax(self.logits), axis=-1)
         u = jax.random.uniform(key, shape, self.logits.dtype) * cumulative[..., -1]
         below = cumulative[..., :-1] <= u[..., None]
         return jnp.sum(below, axis=-1).astype(self.dtype)
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         return jnp.argmax(self.logits, axis=-1).astype(self.dtype)
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         log_p = jax.nn.log_softmax(self.logits)
         zero = log_p == -jnp.inf
         return -jnp.sum(jnp.where(zero, 0, jnp.exp(log_p) * jnp.where(zero, 0, log_p)), axis=-1)

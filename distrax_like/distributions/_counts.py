@@ -6,16 +6,17 @@ import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like import random, special
-from distrax_like._misc import Numeric, Shape, exactly_one, promote
+from distrax_like._misc import Event, Numeric, Real, Shape, exactly_one, promote
 from distrax_like._module import data, parameter
-from distrax_like.distributions._categorical import Bernoulli, log_probs, probs_to_logits
-from distrax_like.distributions._distribution import Distribution, Values
-from distrax_like.distributions._kl import kl_divergence, register_kl
-from distrax_like.distributions._tails import cumulative
 from distrax_like.supports import Support, extended_real, integer_interval, nonnegative_integer
 
+from ._categorical import Bernoulli, log_probs, probs_to_logits
+from ._distribution import Distribution
+from ._kl import kl_divergence, register_kl
+from ._tails import cumulative
 
-def _times(count: Values, log_p: Values) -> Values:
+
+def _times(count: Real, log_p: Real) -> Real:
     """count * log_p with 0 * -inf = 0 and no NaN in its gradient."""
     return jnp.where(count == 0, 0, count * jnp.where(count == 0, 0, log_p))
 
@@ -48,38 +49,38 @@ class Poisson(Distribution):
     def support(self) -> Support:
         return nonnegative_integer
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         # Where large terms cancel, the saddle-point form; below, the plain one, for rates that underflow.
         small = self.log_rate < 0
         low = jnp.where(small, self.log_rate, 0)
         plain = _times(value, low) - jnp.exp(low) - jsp.gammaln(value + 1)
         return jnp.where(small, plain, special.log_poisson_mass(value, jnp.exp(jnp.where(small, 0, self.log_rate))))
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return random.poisson(key, shape=shape, log_rate=self.log_rate)
 
-    def _cdf(self, value: Values) -> Values:
+    def _cdf(self, value: Event) -> Real:
         return self._sum_to(value, special.gammaincc, 0.0, 1.0)
 
-    def _log_cdf(self, value: Values) -> Values:
+    def _log_cdf(self, value: Event) -> Real:
         return self._sum_to(value, special.log_gammaincc, -jnp.inf, 0.0)
 
-    def _survival_function(self, value: Values) -> Values:
+    def _survival_function(self, value: Event) -> Real:
         return self._sum_to(value, special.gammainc, 1.0, 0.0)
 
-    def _log_survival_function(self, value: Values) -> Values:
+    def _log_survival_function(self, value: Event) -> Real:
         return self._sum_to(value, special.log_gammainc, 0.0, -jnp.inf)
 
-    def _sum_to(self, value: Values, incomplete, below: float, above: float) -> Values:
+    def _sum_to(self, value: Event, incomplete, below: float, above: float) -> Real:
         return cumulative(jnp.floor(value) + 1, lambda n: incomplete(n, self.rate_parameter()), below, above)
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self.rate_parameter()
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         return jnp.floor(self.rate_parameter())
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         return self.rate_parameter()
 
 
@@ -122,7 +123,7 @@ class Binomial(Distribution):
     def support(self) -> Support:
         return integer_interval(0, self.total_count)
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         n, rest = self.total_count, self.total_count - value
         # Where large terms cancel, the saddle-point form; below, the plain one, for probabilities that underflow.
         small = n * jax.nn.sigmoid(-jnp.abs(self.logits)) < 1
@@ -133,39 +134,39 @@ class Binomial(Distribution):
         plain = ways + _times(value, jax.nn.log_sigmoid(far)) + _times(rest, jax.nn.log_sigmoid(-far))
         return jnp.where(small, plain, saddle)
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return random.binomial(key, self.total_count, shape=shape, logits=self.logits)
 
     # Up to k successes out of n have the probability I_(1 - p)(n - k, k + 1) = 1 - I_p(k + 1, n - k).
-    def _cdf(self, value: Values) -> Values:
+    def _cdf(self, value: Event) -> Real:
         return self._sum_to(value, special.betainc, 0.0, 1.0)
 
-    def _log_cdf(self, value: Values) -> Values:
+    def _log_cdf(self, value: Event) -> Real:
         return self._sum_to(value, special.log_betainc, -jnp.inf, 0.0)
 
-    def _survival_function(self, value: Values) -> Values:
+    def _survival_function(self, value: Event) -> Real:
         return self._sum_to(value, special.betaincc, 1.0, 0.0)
 
-    def _log_survival_function(self, value: Values) -> Values:
+    def _log_survival_function(self, value: Event) -> Real:
         return self._sum_to(value, special.log_betaincc, 0.0, -jnp.inf)
 
-    def _sum_to(self, value: Values, incomplete, below: float, above: float) -> Values:
+    def _sum_to(self, value: Event, incomplete, below: float, above: float) -> Real:
         n, k = jax.lax.stop_gradient(self.total_count), jnp.floor(value) + 1
         q = jax.nn.sigmoid(-self.logits)
 
-        def inside(k: Values) -> Values:
+        def inside(k: Real) -> Real:
             k = jnp.clip(k, 0.5, n)
             return incomplete(n - k + 1, k, q)
 
         return jnp.where(k > n, above, cumulative(k, inside, below, above))
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self.total_count * self.probs_parameter()
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         return jnp.minimum(jnp.floor((self.total_count + 1) * self.probs_parameter()), self.total_count)
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         return self.total_count * jax.nn.sigmoid(self.logits) * jax.nn.sigmoid(-self.logits)
 
 

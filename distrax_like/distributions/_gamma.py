@@ -8,12 +8,13 @@ import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like import random, special
-from distrax_like._misc import Numeric, Shape, exactly_one, promote
+from distrax_like._misc import Event, Numeric, Real, Shape, exactly_one, promote
 from distrax_like._module import parameter
-from distrax_like.distributions._distribution import Distribution, Values
-from distrax_like.distributions._kl import register_kl
-from distrax_like.distributions._tails import cumulative, where_defined
 from distrax_like.supports import Support, nonnegative, positive
+
+from ._distribution import Distribution
+from ._kl import register_kl
+from ._tails import cumulative, where_defined
 
 
 class Exponential(Distribution):
@@ -31,40 +32,40 @@ class Exponential(Distribution):
     def support(self) -> Support:
         return nonnegative
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         return jnp.log(self.rate) - self.rate * value
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return jax.random.exponential(key, shape, self.rate.dtype) / self.rate
 
-    def _cdf(self, value: Values) -> Values:
+    def _cdf(self, value: Event) -> Real:
         return cumulative(self.rate * value, lambda z: -jnp.expm1(-z), 0.0, 1.0)
 
-    def _log_cdf(self, value: Values) -> Values:
+    def _log_cdf(self, value: Event) -> Real:
         return cumulative(self.rate * value, special.log1mexp, -jnp.inf, 0.0)
 
-    def _survival_function(self, value: Values) -> Values:
+    def _survival_function(self, value: Event) -> Real:
         return cumulative(self.rate * value, lambda z: jnp.exp(-z), 1.0, 0.0)
 
-    def _log_survival_function(self, value: Values) -> Values:
+    def _log_survival_function(self, value: Event) -> Real:
         return cumulative(self.rate * value, jnp.negative, 0.0, -jnp.inf)
 
-    def _quantile(self, p: Values) -> Values:
+    def _quantile(self, p: Real) -> Event:
         return -jnp.log1p(-p) / self.rate
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return 1 / self.rate
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         return jnp.zeros_like(self.rate)
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         return self.rate**-2
 
-    def _stddev(self) -> Values:
+    def _stddev(self) -> Real:
         return 1 / self.rate
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         return 1 - jnp.log(self.rate)
 
 
@@ -95,7 +96,7 @@ class Gamma(Distribution):
     def support(self) -> Support:
         return nonnegative
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         a, log_rate = self.concentration, jnp.log(self.rate)
         z = self.rate * value
         # Where large terms cancel, the saddle-point form. Below, not the logarithm of z, which may underflow.
@@ -105,42 +106,42 @@ class Gamma(Distribution):
         plain = special.xlogy(a - 1, jnp.where(small, value, 1)) - self.rate * near + a * log_rate - jsp.gammaln(a)
         return jnp.where(small, plain, saddle)
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # Of small concentrations most draws underflow; the smallest normal number keeps their density finite.
         draw = random.gamma(key, self.concentration, shape) / self.rate
         return jnp.maximum(draw, jnp.finfo(draw.dtype).tiny)
 
-    def _cdf(self, value: Values) -> Values:
+    def _cdf(self, value: Event) -> Real:
         return self._tail(value, special.gammainc, 0.0, 1.0)
 
-    def _log_cdf(self, value: Values) -> Values:
+    def _log_cdf(self, value: Event) -> Real:
         return self._tail(value, special.log_gammainc, -jnp.inf, 0.0)
 
-    def _survival_function(self, value: Values) -> Values:
+    def _survival_function(self, value: Event) -> Real:
         return self._tail(value, special.gammaincc, 1.0, 0.0)
 
-    def _log_survival_function(self, value: Values) -> Values:
+    def _log_survival_function(self, value: Event) -> Real:
         return self._tail(value, special.log_gammaincc, 0.0, -jnp.inf)
 
-    def _tail(self, value: Values, incomplete: Callable[..., Values], below: float, above: float) -> Values:
+    def _tail(self, value: Event, incomplete: Callable[..., Real], below: float, above: float) -> Real:
         return cumulative(self.rate * value, lambda z: incomplete(self.concentration, z), below, above)
 
-    def _quantile(self, p: Values) -> Values:
+    def _quantile(self, p: Real) -> Event:
         return special.gammaincinv(self.concentration, p) / self.rate
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self.concentration / self.rate
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         return where_defined(self.concentration >= 1, lambda a: (a - 1) / self.rate, self.concentration)
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         return self.concentration / self.rate**2
 
-    def _stddev(self) -> Values:
+    def _stddev(self) -> Real:
         return jnp.sqrt(self.concentration) / self.rate
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         a = self.concentration
         return a - jnp.log(self.rate) + jsp.gammaln(a) + (1 - a) * jsp.digamma(a)
 

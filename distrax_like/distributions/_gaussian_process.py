@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Numeric, Shape, as_callable, promote
-from distrax_like._module import data, parameter, part
-from distrax_like.distributions._distribution import Distribution, Values
-from distrax_like.distributions._mvn import MultivariateNormalTriL
+from distrax_like._misc import Event, Numeric, Real, Shape, as_callable, promote
+from distrax_like._module import data, parameter, submodule
 from distrax_like.kernels import Kernel
 from distrax_like.special import jittered_cholesky
 from distrax_like.supports import Support, independent, nonnegative, real
+
+from ._distribution import Distribution
+from ._mvn import MultivariateNormalTriL
 
 
 def _mean_at(mean_fn: Any, points: Array) -> Array:
@@ -54,25 +55,25 @@ class _Process(Distribution):
         mean, covariance = self._moments()
         return MultivariateNormalTriL(mean, _factor(covariance, getattr(self, "jitter", None)))
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         return self.get_marginal_distribution()._log_prob(value)
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self.get_marginal_distribution()._sample(key, shape)
 
-    def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Values, Values]:
+    def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Event, Real]:
         return self.get_marginal_distribution()._sample_and_log_prob(key, shape)
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self._moments()[0]
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         return self._mean()
 
-    def _covariance(self) -> Values:
+    def _covariance(self) -> Real:
         return self._moments()[1]
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         return self.get_marginal_distribution()._entropy()
 
 
@@ -90,7 +91,7 @@ class GaussianProcess(_Process):
     """
 
     mean_fn: Any
-    kernel: Kernel = part()
+    kernel: Kernel = submodule()
     index_points: Float[Array, "*#batch n d"] = data()
     observation_noise_variance: Float[Array, "*#batch"] = parameter(nonnegative)
     jitter: Float[Array, ""] | None = data()
@@ -117,7 +118,7 @@ class GaussianProcess(_Process):
         covariance = _add_diagonal(self.kernel.matrix(self.index_points), self.observation_noise_variance)
         return _mean_at(self.mean_fn, self.index_points), covariance
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         return self.kernel.diag(self.index_points) + self.observation_noise_variance[..., None]
 
     def posterior_predictive(
@@ -155,7 +156,7 @@ class GaussianProcessRegressionModel(_Process):
     """
 
     mean_fn: Any
-    kernel: Kernel = part()
+    kernel: Kernel = submodule()
     index_points: Float[Array, "*#batch n d"] = data()
     observation_index_points: Float[Array, "*#batch m d"] = data()
     observations: Float[Array, "*#batch m"] = data()
@@ -212,10 +213,10 @@ class GaussianProcessRegressionModel(_Process):
         covariance = self.kernel.matrix(self.index_points) - jnp.swapaxes(cross, -2, -1) @ cross
         return mean, _add_diagonal(covariance, self._noise())
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self._solved()[0]
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         _, cross = self._solved()
         # Rounding may leave less than nothing of the prior variance at an observed point.
         latent = jnp.maximum(self.kernel.diag(self.index_points) - jnp.sum(cross**2, axis=-2), 0)

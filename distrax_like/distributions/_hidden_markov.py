@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from distrax_like import supports
-from distrax_like._misc import Numeric, Shape
-from distrax_like._module import data, part
-from distrax_like.distributions._categorical import Categorical
-from distrax_like.distributions._distribution import Distribution, Values
+from distrax_like._misc import Event, Numeric, Real, Shape
+from distrax_like._module import data, submodule
 from distrax_like.supports import Support
+
+from ._categorical import Categorical
+from ._distribution import Distribution
 
 
 class HiddenMarkovModel(Distribution):
@@ -35,9 +36,9 @@ class HiddenMarkovModel(Distribution):
     """
 
     num_steps: int = eqx.field(static=True)
-    initial_distribution: Categorical = part()
-    transition_distribution: Categorical = part(lambda self: 1 + self.time_varying_transition_distribution)
-    observation_distribution: Distribution = part(lambda self: 1 + self.time_varying_observation_distribution)
+    initial_distribution: Categorical = submodule()
+    transition_distribution: Categorical = submodule(lambda self: 1 + self.time_varying_transition_distribution)
+    observation_distribution: Distribution = submodule(lambda self: 1 + self.time_varying_observation_distribution)
     time_varying_transition_distribution: bool = eqx.field(static=True, default=False)
     time_varying_observation_distribution: bool = eqx.field(static=True, default=False)
     mask: Bool[Array, "*#batch t"] | None = data(default=None)
@@ -113,15 +114,15 @@ class HiddenMarkovModel(Distribution):
     def _known(self, mask: Any) -> Any:
         return self.mask if mask is None else jnp.asarray(mask, bool)
 
-    def _clean(self, value: Values, mask: Any = None, **kwargs: Any) -> Values:
+    def _clean(self, value: Event, mask: Any = None, **kwargs: Any) -> Event:
         # A missing value may be anything, NaN included: what stands in for it must have a density.
         mask = self._known(mask)
         if mask is None:
             return value
         missing = mask.reshape(mask.shape + (1,) * len(self.observation_distribution.event_shape))
-        return jnp.where(missing, self.support.interior(value), value)
+        return jnp.where(missing, self.support.feasible_like(value), value)
 
-    def _log_likelihoods(self, value: Values, mask: Any) -> Float[Array, "..."]:
+    def _log_likelihoods(self, value: Event, mask: Any) -> Float[Array, "..."]:
         """log p(observation | state) at each step, zero where it is missing: shape `(T,) + sample + batch + (k,)`."""
         event = len(self.observation_distribution.event_shape)
         log_likelihoods = self._at_steps().log_prob(jnp.expand_dims(value, value.ndim - event))
@@ -131,7 +132,7 @@ class HiddenMarkovModel(Distribution):
         shape = jnp.broadcast_shapes(log_likelihoods.shape, (*self.batch_shape, 1, 1))
         return jnp.moveaxis(jnp.broadcast_to(log_likelihoods, shape), -2, 0)
 
-    def _filter(self, value: Values, mask: Any) -> tuple[Array, Array, Array]:
+    def _filter(self, value: Event, mask: Any) -> tuple[Array, Array, Array]:
         """The filtered state probabilities, the scaled likelihoods, both time first, and the log densities."""
         log_likelihoods = self._log_likelihoods(value, mask)
         peak = jax.lax.stop_gradient(jnp.max(log_likelihoods, axis=-1, keepdims=True))
@@ -165,7 +166,7 @@ class HiddenMarkovModel(Distribution):
             lambda s, x: step(s, (matrices[0], x)), first, xs, length=self.num_steps - 1, reverse=reverse
         )
 
-    def _log_prob(self, value: Values, mask: Any = None) -> Values:
+    def _log_prob(self, value: Event, mask: Any = None) -> Real:
         return self._filter(value, mask)[2]
 
     def posterior_marginals(self, observations: Numeric, mask: Any = None) -> Categorical:
@@ -230,16 +231,16 @@ class HiddenMarkovModel(Distribution):
         _, states = self._scan(step, first, None)
         return jnp.moveaxis(jnp.concatenate([first[None], states]), 0, -2)
 
-    def _average(self, x: Values) -> Values:
+    def _average(self, x: Real) -> Real:
         """The mean over states, weighted by their prior probabilities, of `batch + (T or 1, k) + event`."""
         event = len(self.observation_distribution.event_shape)
         weights = self._prior()
         return jnp.sum(weights.reshape(weights.shape + (1,) * event) * x, axis=-1 - event)
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self._average(self._at_steps().mean())
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         observation, mean = self._at_steps(), self._mean()
         event = len(self.observation_distribution.event_shape)
         between = observation.mean() - jnp.expand_dims(mean, mean.ndim - event)
@@ -262,7 +263,7 @@ class HiddenMarkovModel(Distribution):
         _, states = self._scan(step, first, uniforms)
         return jnp.moveaxis(jnp.concatenate([first[None], states]), 0, -1)
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         state_key, key = jax.random.split(key)
         states = self._sample_states(state_key, shape)
         observation = self._at_steps()

@@ -15,7 +15,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from distrax_like._misc import Shape, as_key, as_shape, default_float
 from distrax_like._module import Module, data
 from distrax_like.bijectors import Bijector, bijector_for
-from distrax_like.distributions._distribution import Distribution
+
+from ._distribution import Distribution
 
 Visit = Callable[[str, Distribution], Any]
 Walk = Generator[tuple[str, Distribution], Any, Any]
@@ -35,7 +36,7 @@ class JointDistribution(Module):
         raise NotImplementedError
 
     def _pack(self, values: Mapping[str, Any]) -> Any:
-        """Values by name, in the container that this kind of joint distribution returns."""
+        """Real by name, in the container that this kind of joint distribution returns."""
         raise NotImplementedError
 
     def _run(self, visit: Visit) -> None:
@@ -190,7 +191,7 @@ class JointDistribution(Module):
         return self.pin(*args, **kwargs)
 
     def _by_name(self, value: Any, sites: Mapping[str, Any]) -> dict[str, Any]:
-        """Values by the names of their sites; those that are None are left out."""
+        """Real by the names of their sites; those that are None are left out."""
         who = type(self).__name__
         if hasattr(value, "_asdict"):
             value = value._asdict()
@@ -218,7 +219,7 @@ class JointDistribution(Module):
 
 
 def _container(args: tuple, kwargs: dict[str, Any]) -> Any:
-    """Values given by keyword, in one container, or one by one, as one container."""
+    """Real given by keyword, in one container, or one by one, as one container."""
     return kwargs if kwargs else args[0] if len(args) == 1 else args
 
 
@@ -250,7 +251,7 @@ def _fit(who: str, values: dict[str, Array], sites: Mapping[str, Shape]) -> tupl
 def _flatten(
     values: dict[str, Array], lead: Shape, sites: Mapping[str, Shape]
 ) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Values with sample dimensions as a flat batch of shape `lead`, ready for `jax.vmap`, and their axes for it; those
+    """Real with sample dimensions as a flat batch of shape `lead`, ready for `jax.vmap`, and their axes for it; those
     without are shared by all draws."""
     axes, flat = {}, {}
     for name, x in values.items():

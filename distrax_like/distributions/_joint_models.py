@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from distrax_like._misc import as_callable
-from distrax_like.distributions._distribution import Distribution
-from distrax_like.distributions._joint import JointDistribution, Walk
+
+from ._distribution import Distribution
+from ._joint import JointDistribution, Walk
 
 
 @functools.cache

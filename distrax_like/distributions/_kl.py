@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
-from distrax_like.distributions._distribution import Distribution
+from distrax_like._misc import Seed
+
+from ._distribution import Distribution
 
 _TABLE: dict[tuple[type, type], Callable[[Any, Any], Array]] = {}
 
@@ -46,7 +48,7 @@ def kl_divergence(p: Distribution, q: Distribution) -> Float[Array, "..."]:
 
 
 def monte_carlo_kl_divergence(
-    p: Distribution, q: Distribution, num_samples: int, *, seed: PRNGKeyArray | Any = None
+    p: Distribution, q: Distribution, num_samples: int, *, seed: Seed | None = None
 ) -> Float[Array, "..."]:
     """An unbiased estimate of KL(p || q) in nats from `num_samples` draws of p."""
     x, log_p = p.sample_and_log_prob(num_samples, seed=seed)

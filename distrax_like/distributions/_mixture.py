@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Bool, PRNGKeyArray
 
-from distrax_like._misc import Numeric, Shape
-from distrax_like._module import part
-from distrax_like.distributions._categorical import Categorical
-from distrax_like.distributions._distribution import Distribution, Values
+from distrax_like._misc import Event, Numeric, Real, Shape
+from distrax_like._module import submodule
 from distrax_like.supports import Support
 
+from ._categorical import Categorical
+from ._distribution import Distribution
 
-def _repeat(x: Values, event_ndims: int) -> Values:
+
+def _repeat(x: Real, event_ndims: int) -> Real:
     """A value with an axis of length one for the components, before its event dimensions."""
     return jnp.expand_dims(x, x.ndim - event_ndims)
 
@@ -32,15 +33,15 @@ class _Union(Support):
     def is_discrete(self) -> bool:  # type: ignore[override]
         return self.base.is_discrete
 
-    def contains(self, x: Values) -> Bool[Array, "..."]:
+    def contains(self, x: Real) -> Bool[Array, "..."]:
         return jnp.any(self.base.contains(_repeat(x, self.event_ndims)), axis=-1)
 
-    def interior(self, x: Values) -> Values:
+    def feasible_like(self, x: Real) -> Real:
         # One of the first component.
         wide = _repeat(x, self.event_ndims)
         axis = x.ndim - self.event_ndims
         count = self.base.contains(wide).shape[-1]
-        return jnp.take(self.base.interior(jnp.repeat(wide, count, axis)), 0, axis)
+        return jnp.take(self.base.feasible_like(jnp.repeat(wide, count, axis)), 0, axis)
 
 
 class MixtureSameFamily(Distribution):
@@ -52,8 +53,8 @@ class MixtureSameFamily(Distribution):
     **Raises:** `ValueError` where the numbers of components differ.
     """
 
-    mixture_distribution: Categorical = part("*#batch")
-    components_distribution: Distribution = part("*#batch n")
+    mixture_distribution: Categorical = submodule("*#batch")
+    components_distribution: Distribution = submodule("*#batch n")
 
     def __init__(self, mixture_distribution: Categorical, components_distribution: Distribution):
         shape = components_distribution.batch_shape
@@ -81,18 +82,18 @@ class MixtureSameFamily(Distribution):
     def _event_ndims(self) -> int:
         return len(self.event_shape)
 
-    def _log_weights(self) -> Values:
+    def _log_weights(self) -> Real:
         return jax.nn.log_softmax(self.mixture_distribution.logits)
 
-    def _log_joint(self, value: Values) -> Values:
+    def _log_joint(self, value: Event) -> Real:
         # The public method, since a point of the mixture's support need not lie in that of every component.
         log_p = self.components_distribution.log_prob(_repeat(value, self._event_ndims()))
         return _weighted(self._log_weights(), log_p)
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         return _log_sum(self._log_joint(value))
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         key_index, key_value = jax.random.split(key)
         n = self.mixture_distribution.num_categories
         index = self.mixture_distribution._sample(key_index, shape)
@@ -100,45 +101,45 @@ class MixtureSameFamily(Distribution):
         values = self.components_distribution._sample(key_value, (*shape, n))
         return jnp.squeeze(jnp.take_along_axis(values, index, axis=len(shape)), axis=len(shape))
 
-    def _cdf(self, value: Values) -> Values:
+    def _cdf(self, value: Event) -> Real:
         return self._average(self.components_distribution.cdf(self._scalar("cdf", value)))
 
-    def _survival_function(self, value: Values) -> Values:
+    def _survival_function(self, value: Event) -> Real:
         tails = self.components_distribution.survival_function(self._scalar("survival_function", value))
         return self._average(tails)
 
-    def _log_cdf(self, value: Values) -> Values:
+    def _log_cdf(self, value: Event) -> Real:
         tails = self.components_distribution.log_cdf(self._scalar("log_cdf", value))
         return _log_sum(_weighted(self._log_weights(), tails))
 
-    def _log_survival_function(self, value: Values) -> Values:
+    def _log_survival_function(self, value: Event) -> Real:
         tails = self.components_distribution.log_survival_function(self._scalar("log_survival_function", value))
         return _log_sum(_weighted(self._log_weights(), tails))
 
-    def _scalar(self, method: str, value: Values) -> Values:
+    def _scalar(self, method: str, value: Event) -> Real:
         if self.event_shape:
             self._lacks(f"{method} for events of shape {self.event_shape}")
         return _repeat(value, 0)
 
-    def _average(self, x: Values, ndims: int = 0) -> Values:
+    def _average(self, x: Real, ndims: int = 0) -> Real:
         """The weighted mean over the components, which stand before `ndims` dimensions; a weight of zero wins."""
         weights = jnp.exp(self._log_weights())
         weights = weights[(..., *(None,) * ndims)]
         return jnp.sum(jnp.where(weights == 0, 0, weights * jnp.where(weights == 0, 0, x)), axis=-1 - ndims)
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self._average(self.components_distribution.mean(), self._event_ndims())
 
-    def _deviations(self) -> Values:
+    def _deviations(self) -> Real:
         ndims = self._event_ndims()
         means = self.components_distribution.mean()
         return means - jnp.expand_dims(self._average(means, ndims), -1 - ndims)
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         spread = self.components_distribution.variance() + self._deviations() ** 2
         return self._average(spread, self._event_ndims())
 
-    def _covariance(self) -> Values:
+    def _covariance(self) -> Real:
         if self._event_ndims() != 1:
             self._lacks("covariance")
         deviations = self._deviations()
@@ -159,13 +160,13 @@ class MixtureSameFamily(Distribution):
         return self.posterior_marginal(observations).mode()
 
 
-def _weighted(log_weights: Values, log_p: Values) -> Values:
+def _weighted(log_weights: Real, log_p: Real) -> Real:
     """log(w p), minus infinity with no gradient of p where w = 0, whatever p is."""
     zero = log_weights == -jnp.inf
     return log_weights + jnp.where(zero, 0, log_p)
 
 
-def _log_sum(x: Values) -> Values:
+def _log_sum(x: Real) -> Real:
     """logsumexp over the last axis, with a gradient of zero instead of NaN where all terms are minus infinity."""
     none = jnp.all(x == -jnp.inf, axis=-1)
     return jnp.where(none, -jnp.inf, jax.nn.logsumexp(jnp.where(none[..., None], 0, x), axis=-1))

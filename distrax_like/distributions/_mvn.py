@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._misc import Event, Numeric, Real, Shape, promote
 from distrax_like._module import parameter
-from distrax_like.distributions._distribution import Distribution, Values
-from distrax_like.distributions._kl import register_kl
-from distrax_like.distributions._normal import _HALF_LOG_2PI
 from distrax_like.special import solve_lower
 from distrax_like.supports import Support, independent, lower_cholesky, positive, real
+
+from ._distribution import Distribution
+from ._kl import register_kl
+from ._normal import _HALF_LOG_2PI
 
 
 class MultivariateNormalDiag(Distribution):
@@ -38,29 +39,29 @@ class MultivariateNormalDiag(Distribution):
     def _event_shape(self) -> Shape:
         return self.loc.shape[-1:]
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         z = (value - self.loc) / self.scale_diag
         return jnp.sum(-0.5 * z**2 - jnp.log(self.scale_diag) - _HALF_LOG_2PI, axis=-1)
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self.loc + self.scale_diag * jax.random.normal(key, shape + self.event_shape, self.loc.dtype)
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self.loc
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         return self.loc
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         return self.scale_diag**2
 
-    def _stddev(self) -> Values:
+    def _stddev(self) -> Real:
         return self.scale_diag
 
-    def _covariance(self) -> Values:
+    def _covariance(self) -> Real:
         return self.scale_diag[..., None] ** 2 * jnp.eye(self.event_shape[0], dtype=self.loc.dtype)
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         return jnp.sum(0.5 + _HALF_LOG_2PI + jnp.log(self.scale_diag), axis=-1)
 
 
@@ -95,31 +96,31 @@ class MultivariateNormalTriL(Distribution):
     def _event_shape(self) -> Shape:
         return self.loc.shape[-1:]
 
-    def _log_diagonal(self) -> Values:
+    def _log_diagonal(self) -> Real:
         return jnp.log(jnp.diagonal(self.scale_tril, axis1=-2, axis2=-1))
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         z = solve_lower(self.scale_tril, value - self.loc)
         return -0.5 * jnp.sum(z**2, axis=-1) - jnp.sum(self._log_diagonal() + _HALF_LOG_2PI, axis=-1)
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         z = jax.random.normal(key, shape + self.event_shape, self.loc.dtype)
         return self.loc + jnp.einsum("...ij,...j->...i", jnp.tril(self.scale_tril), z)
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self.loc
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         return self.loc
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         return jnp.sum(jnp.tril(self.scale_tril) ** 2, axis=-1)
 
-    def _covariance(self) -> Values:
+    def _covariance(self) -> Real:
         factor = jnp.tril(self.scale_tril)
         return factor @ jnp.swapaxes(factor, -2, -1)
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         return jnp.sum(0.5 + _HALF_LOG_2PI + self._log_diagonal(), axis=-1)
 
 

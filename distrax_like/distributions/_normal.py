@@ -6,13 +6,14 @@ import jax.scipy.special as jsp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._misc import Event, Numeric, Real, Shape, promote
 from distrax_like._module import parameter
-from distrax_like.distributions._distribution import Distribution, Values
-from distrax_like.distributions._kl import register_kl
-from distrax_like.distributions._tails import cumulative
 from distrax_like.special import log_ndtr, ndtr, ndtri
 from distrax_like.supports import Support, nonnegative, positive, real
+
+from ._distribution import Distribution
+from ._kl import register_kl
+from ._tails import cumulative
 
 _HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
 _HALF_LOG_HALF_PI = 0.5 * float(np.log(np.pi / 2))
@@ -37,46 +38,46 @@ class Normal(Distribution):
     def support(self) -> Support:
         return real
 
-    def _z(self, value: Values) -> Values:
+    def _z(self, value: Event) -> Real:
         return (value - self.loc) / self.scale
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         return -0.5 * self._z(value) ** 2 - jnp.log(self.scale) - _HALF_LOG_2PI
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self.loc + self.scale * jax.random.normal(key, shape, self.loc.dtype)
 
-    def _cdf(self, value: Values) -> Values:
+    def _cdf(self, value: Event) -> Real:
         return ndtr(self._z(value))
 
-    def _log_cdf(self, value: Values) -> Values:
+    def _log_cdf(self, value: Event) -> Real:
         return log_ndtr(self._z(value))
 
-    def _survival_function(self, value: Values) -> Values:
+    def _survival_function(self, value: Event) -> Real:
         return ndtr(-self._z(value))
 
-    def _log_survival_function(self, value: Values) -> Values:
+    def _log_survival_function(self, value: Event) -> Real:
         return log_ndtr(-self._z(value))
 
-    def _quantile(self, p: Values) -> Values:
+    def _quantile(self, p: Real) -> Event:
         return self.loc + self.scale * ndtri(p)
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self.loc
 
-    def _median(self) -> Values:
+    def _median(self) -> Event:
         return self.loc
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         return self.loc
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         return self.scale**2
 
-    def _stddev(self) -> Values:
+    def _stddev(self) -> Real:
         return self.scale
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         return 0.5 + _HALF_LOG_2PI + jnp.log(self.scale)
 
 
@@ -107,49 +108,49 @@ class LogNormal(Distribution):
     def _log(self) -> Normal:
         return Normal(self.loc, self.scale)
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         # At zero the density is zero, and both of its factors are infinite in logs.
         log_value = jnp.log(jnp.where(value > 0, value, 1))
         return jnp.where(value > 0, self._log()._log_prob(log_value) - log_value, -jnp.inf)
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return jnp.exp(self._log()._sample(key, shape))
 
-    def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Values, Values]:
+    def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Event, Real]:
         log_value = self._log()._sample(key, shape)
         return jnp.exp(log_value), self._log()._log_prob(log_value) - log_value
 
-    def _cdf(self, value: Values) -> Values:
+    def _cdf(self, value: Event) -> Real:
         return cumulative(value, lambda x: self._log()._cdf(jnp.log(x)), 0.0, 1.0)
 
-    def _log_cdf(self, value: Values) -> Values:
+    def _log_cdf(self, value: Event) -> Real:
         return cumulative(value, lambda x: self._log()._log_cdf(jnp.log(x)), -jnp.inf, 0.0)
 
-    def _survival_function(self, value: Values) -> Values:
+    def _survival_function(self, value: Event) -> Real:
         return cumulative(value, lambda x: self._log()._survival_function(jnp.log(x)), 1.0, 0.0)
 
-    def _log_survival_function(self, value: Values) -> Values:
+    def _log_survival_function(self, value: Event) -> Real:
         return cumulative(value, lambda x: self._log()._log_survival_function(jnp.log(x)), 0.0, -jnp.inf)
 
-    def _quantile(self, p: Values) -> Values:
+    def _quantile(self, p: Real) -> Event:
         return jnp.exp(self._log()._quantile(p))
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return jnp.exp(self.loc + self.scale**2 / 2)
 
-    def _median(self) -> Values:
+    def _median(self) -> Event:
         return jnp.exp(self.loc)
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         return jnp.exp(self.loc - self.scale**2)
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         return jnp.expm1(self.scale**2) * jnp.exp(2 * self.loc + self.scale**2)
 
-    def _stddev(self) -> Values:
+    def _stddev(self) -> Real:
         return jnp.sqrt(jnp.expm1(self.scale**2)) * self._mean()
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         return self.loc + self._log()._entropy()
 
 
@@ -174,50 +175,50 @@ class HalfNormal(Distribution):
     def support(self) -> Support:
         return nonnegative
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         return -0.5 * (value / self.scale) ** 2 - jnp.log(self.scale) - _HALF_LOG_HALF_PI
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self.scale * jnp.abs(jax.random.normal(key, shape, self.scale.dtype))
 
-    def _cdf(self, value: Values) -> Values:
+    def _cdf(self, value: Event) -> Real:
         return cumulative(value / self.scale, lambda z: jsp.erf(z * _SQRT_HALF), 0.0, 1.0)
 
-    def _log_cdf(self, value: Values) -> Values:
-        def formula(z: Values) -> Values:
+    def _log_cdf(self, value: Event) -> Real:
+        def formula(z: Real) -> Real:
             near = z < 1
             far = jnp.log1p(-jsp.erfc(jnp.where(near, 1, z) * _SQRT_HALF))
             return jnp.where(near, jnp.log(jsp.erf(jnp.where(near, z, 1) * _SQRT_HALF)), far)
 
         return cumulative(value / self.scale, formula, -jnp.inf, 0.0)
 
-    def _survival_function(self, value: Values) -> Values:
+    def _survival_function(self, value: Event) -> Real:
         return cumulative(value / self.scale, lambda z: jsp.erfc(z * _SQRT_HALF), 1.0, 0.0)
 
-    def _log_survival_function(self, value: Values) -> Values:
-        def formula(z: Values) -> Values:
+    def _log_survival_function(self, value: Event) -> Real:
+        def formula(z: Real) -> Real:
             near = z < 1
             far = _LOG_2 + log_ndtr(-jnp.where(near, 1, z))
             return jnp.where(near, jnp.log1p(-jsp.erf(jnp.where(near, z, 1) * _SQRT_HALF)), far)
 
         return cumulative(value / self.scale, formula, 0.0, -jnp.inf)
 
-    def _quantile(self, p: Values) -> Values:
+    def _quantile(self, p: Real) -> Event:
         return self.scale * jsp.erfinv(p) / _SQRT_HALF
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self.scale * (2 * _SQRT_HALF / _SQRT_PI)
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         return jnp.zeros_like(self.scale)
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         return self.scale**2 * (1 - 2 / _SQRT_PI**2)
 
-    def _stddev(self) -> Values:
+    def _stddev(self) -> Real:
         return self.scale * (1 - 2 / _SQRT_PI**2) ** 0.5
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         return 0.5 + _HALF_LOG_HALF_PI + jnp.log(self.scale)
 
 

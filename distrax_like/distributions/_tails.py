@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-Values = Float[Array, "..."]
+from distrax_like._misc import Real
 
 
 def cumulative(
-    z: Values, formula: Callable[[Values], Values], below: float, above: float, end: float = float("inf")
-) -> Values:
+    z: Real, formula: Callable[[Real], Real], below: float, above: float, end: float = float("inf")
+) -> Real:
     """A distribution function that is `formula(z)` for 0 < z < end, constant on either side and NaN for NaN.
 
     The formula only ever sees points inside, so that its gradient at the others cannot be NaN.
@@ -20,7 +20,7 @@ def cumulative(
     return jnp.where(inside, formula(jnp.where(inside, z, 0.5)), outside)
 
 
-def where_defined(condition: Array, formula: Callable[..., Values], *args: Values) -> Values:
+def where_defined(condition: Array, formula: Callable[..., Real], *args: Real) -> Real:
     """`formula(*args)` where the condition holds and NaN elsewhere, with a gradient of zero there."""
     safe = (jnp.where(condition, x, 2) for x in args)
     return jnp.where(condition, formula(*safe), jnp.nan)

@@ -3,11 +3,12 @@
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from distrax_like._misc import Shape
-from distrax_like._module import part
+from distrax_like._misc import Event, Real, Shape
+from distrax_like._module import submodule
 from distrax_like.bijectors import Bijector, Chain, Identity, Image, Scale, ScaleMatvecDiag, ScaleMatvecTriL, Shift
-from distrax_like.distributions._distribution import Distribution, Values
 from distrax_like.supports import Support
+
+from ._distribution import Distribution
 
 # Bijectors under which the mean of the image is the image of the mean, and so for the mode.
 _AFFINE = (Identity, Shift, Scale, ScaleMatvecDiag, ScaleMatvecTriL)
@@ -31,8 +32,10 @@ class TransformedDistribution(Distribution):
     **Raises:** `ValueError` where the bijector acts on events of more dimensions than the distribution has.
     """
 
-    distribution: Distribution = part()
-    bijector: Bijector = part(lambda self: len(self.distribution.event_shape) - self.bijector.forward_min_event_ndims)
+    distribution: Distribution = submodule()
+    bijector: Bijector = submodule(
+        lambda self: len(self.distribution.event_shape) - self.bijector.forward_min_event_ndims
+    )
 
     def __init__(self, distribution: Distribution, bijector: Bijector):
         missing = bijector.forward_min_event_ndims - len(distribution.event_shape)
@@ -52,7 +55,7 @@ class TransformedDistribution(Distribution):
     def _event_shape(self) -> Shape:
         return self.bijector.forward_event_shape(self.distribution.event_shape)
 
-    def _log_prob(self, value: Values, **kwargs) -> Values:
+    def _log_prob(self, value: Event, **kwargs) -> Real:
         x, log_det = self.bijector.inverse_and_log_det(value, len(self.event_shape))
         return self.distribution._log_prob(x, **kwargs) + log_det
 
@@ -60,10 +63,10 @@ class TransformedDistribution(Distribution):
         """The distribution of x with a draw of its own for each element of the batch."""
         return self.distribution.broadcast_to(self.batch_shape)
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self.bijector.forward(self._full_base()._sample(key, shape))
 
-    def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Values, Values]:
+    def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Event, Real]:
         base = self._full_base()
         x, log_prob = base._sample_and_log_prob(key, shape)
         y, log_det = self.bijector.forward_and_log_det(x, len(base.event_shape))
@@ -75,10 +78,10 @@ class TransformedDistribution(Distribution):
             self._lacks(f"{method}: {type(self.bijector).__name__} is not known to be monotone")
         return increasing
 
-    def _tail(self, method: str, value: Values, when_increasing: str, when_decreasing: str) -> Values:
+    def _tail(self, method: str, value: Event, when_increasing: str, when_decreasing: str) -> Real:
         increasing = self._increasing(method)
         inside = self.support.contains(value)
-        x = self.bijector.inverse(jnp.where(inside, value, self.support.interior(value)))
+        x = self.bijector.inverse(jnp.where(inside, value, self.support.feasible_like(value)))
         if increasing is True:
             result = getattr(self.distribution, when_increasing)(x)
         else:
@@ -90,37 +93,37 @@ class TransformedDistribution(Distribution):
         outside = jnp.where(ones, 0.0 if log else 1.0, -jnp.inf if log else 0.0)
         return jnp.where(inside, result, jnp.where(jnp.isnan(value), value, outside.astype(result.dtype)))
 
-    def _cdf(self, value: Values) -> Values:
+    def _cdf(self, value: Event) -> Real:
         return self._tail("cdf", value, "cdf", "survival_function")
 
-    def _survival_function(self, value: Values) -> Values:
+    def _survival_function(self, value: Event) -> Real:
         return self._tail("survival_function", value, "survival_function", "cdf")
 
-    def _log_cdf(self, value: Values) -> Values:
+    def _log_cdf(self, value: Event) -> Real:
         return self._tail("log_cdf", value, "log_cdf", "log_survival_function")
 
-    def _log_survival_function(self, value: Values) -> Values:
+    def _log_survival_function(self, value: Event) -> Real:
         return self._tail("log_survival_function", value, "log_survival_function", "log_cdf")
 
-    def _quantile(self, p: Values) -> Values:
+    def _quantile(self, p: Real) -> Event:
         increasing = self._increasing("quantile")
         return self.bijector.forward(self.distribution.quantile(jnp.where(increasing, p, 1 - p)))
 
-    def _median(self) -> Values:
+    def _median(self) -> Event:
         self._increasing("median")
         return self.bijector.forward(self.distribution.median())
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         if not _is_affine(self.bijector):
             self._lacks(f"mean in closed form: {type(self.bijector).__name__} is not affine")
         return self.bijector.forward(self.distribution.mean())
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         if not _is_affine(self.bijector):
             self._lacks(f"mode in closed form: {type(self.bijector).__name__} is not affine")
         return self.bijector.forward(self.distribution.mode())
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         if not self.bijector.is_constant_jacobian:
             self._lacks(f"entropy in closed form: the Jacobian of {type(self.bijector).__name__} is not constant")
         origin = jnp.zeros(self.batch_shape + self.distribution.event_shape, self._float_dtype())

@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Numeric, Shape, promote
+from distrax_like._misc import Event, Numeric, Real, Shape, promote
 from distrax_like._module import parameter
-from distrax_like.distributions._distribution import Distribution, Values
-from distrax_like.distributions._kl import register_kl
-from distrax_like.distributions._tails import cumulative
 from distrax_like.supports import Support, greater_than, interval, real
+
+from ._distribution import Distribution
+from ._kl import register_kl
+from ._tails import cumulative
 
 
 class Uniform(Distribution):
@@ -28,51 +29,51 @@ class Uniform(Distribution):
     def support(self) -> Support:
         return interval(self.low, self.high)
 
-    def _width(self) -> Values:
+    def _width(self) -> Real:
         return self.high - self.low
 
-    def _below(self, value: Values) -> Values:
+    def _below(self, value: Event) -> Real:
         return (value - self.low) / self._width()
 
-    def _above(self, value: Values) -> Values:
+    def _above(self, value: Event) -> Real:
         return (self.high - value) / self._width()
 
-    def _log_prob(self, value: Values) -> Values:
+    def _log_prob(self, value: Event) -> Real:
         return -jnp.log(self._width()) + jnp.zeros_like(value)
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         u = jax.random.uniform(key, shape, self.low.dtype)
         # Rounding may carry the sum to the upper end; the gradient passes.
         x = self.low + self._width() * u
         return x + jax.lax.stop_gradient(jnp.clip(x, self.low, jnp.nextafter(self.high, self.low)) - x)
 
-    def _cdf(self, value: Values) -> Values:
+    def _cdf(self, value: Event) -> Real:
         return cumulative(self._below(value), lambda u: u, 0.0, 1.0, end=1.0)
 
-    def _survival_function(self, value: Values) -> Values:
+    def _survival_function(self, value: Event) -> Real:
         return cumulative(self._above(value), lambda u: u, 0.0, 1.0, end=1.0)
 
-    def _log_cdf(self, value: Values) -> Values:
+    def _log_cdf(self, value: Event) -> Real:
         return _log_of(self._below(value), self._above(value))
 
-    def _log_survival_function(self, value: Values) -> Values:
+    def _log_survival_function(self, value: Event) -> Real:
         return _log_of(self._above(value), self._below(value))
 
-    def _quantile(self, p: Values) -> Values:
+    def _quantile(self, p: Real) -> Event:
         # From the nearer end, so that quantiles of 0 and 1 are the ends.
         return jnp.where(p < 0.5, self.low + p * self._width(), self.high - (1 - p) * self._width())
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self.low / 2 + self.high / 2
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         return self._width() ** 2 / 12
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         return jnp.log(self._width())
 
 
-def _log_of(u: Values, rest: Values) -> Values:
+def _log_of(u: Real, rest: Real) -> Real:
     """log u for u + rest = 1, which keeps its digits at both ends."""
     far = cumulative(u, jnp.log, -jnp.inf, 0.0, end=1.0)
     near = cumulative(rest, lambda r: jnp.log1p(-r), 0.0, -jnp.inf, end=1.0)

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from distrax_like import supports
-from distrax_like._misc import Shape, as_shape, sum_trailing
-from distrax_like._module import part
-from distrax_like.distributions._distribution import Distribution, Values
-from distrax_like.distributions._kl import kl_divergence, register_kl
+from distrax_like._misc import Event, Real, Shape, as_shape, sum_trailing
+from distrax_like._module import submodule
 from distrax_like.supports import Support
+
+from ._distribution import Distribution
+from ._kl import kl_divergence, register_kl
 
 
 class Independent(Distribution):
@@ -25,7 +26,7 @@ class Independent(Distribution):
     """
 
     reinterpreted_batch_ndims: int = eqx.field(static=True)
-    distribution: Distribution = part(lambda self: self.reinterpreted_batch_ndims)
+    distribution: Distribution = submodule(lambda self: self.reinterpreted_batch_ndims)
 
     def __init__(self, distribution: Distribution, reinterpreted_batch_ndims: int | None = None):
         ndims = len(distribution.batch_shape)
@@ -51,18 +52,18 @@ class Independent(Distribution):
         inner = self.distribution.batch_shape
         return inner[len(inner) - self.reinterpreted_batch_ndims :] + self.distribution.event_shape
 
-    def _sum(self, x: Values) -> Values:
+    def _sum(self, x: Real) -> Real:
         # A parameter that does not vary over an event dimension still counts once for each element of it.
         shape = jnp.broadcast_shapes(x.shape, self.distribution.batch_shape)
         return sum_trailing(jnp.broadcast_to(x, shape), self.reinterpreted_batch_ndims)
 
-    def _log_prob(self, value: Values, **kwargs) -> Values:
+    def _log_prob(self, value: Event, **kwargs) -> Real:
         return self._sum(self.distribution._log_prob(value, **kwargs))
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self.distribution._sample(key, self._inner_shape(shape))
 
-    def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Values, Values]:
+    def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Event, Real]:
         value, log_prob = self.distribution._sample_and_log_prob(key, self._inner_shape(shape))
         return value, self._sum(log_prob)
 
@@ -70,19 +71,19 @@ class Independent(Distribution):
         inner = self.distribution.batch_shape
         return shape + inner[len(inner) - self.reinterpreted_batch_ndims :]
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self.distribution.mean()
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         return self.distribution.mode()
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         return self.distribution.variance()
 
-    def _stddev(self) -> Values:
+    def _stddev(self) -> Real:
         return self.distribution.stddev()
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         return self._sum(self.distribution.entropy())
 
 
@@ -100,7 +101,7 @@ class Sample(Distribution):
     """
 
     sample_shape: Shape = eqx.field(static=True)
-    distribution: Distribution = part()
+    distribution: Distribution = submodule()
 
     def __init__(self, distribution: Distribution, sample_shape: SupportsIndex | Sequence[SupportsIndex] = ()):
         self.distribution = distribution
@@ -122,37 +123,37 @@ class Sample(Distribution):
     def _event_shape(self) -> Shape:
         return self.sample_shape + self.distribution.event_shape
 
-    def _sum(self, x: Values) -> Values:
+    def _sum(self, x: Real) -> Real:
         return sum_trailing(x, len(self.sample_shape))
 
-    def _log_prob(self, value: Values, **kwargs) -> Values:
+    def _log_prob(self, value: Event, **kwargs) -> Real:
         return self._sum(self._expanded()._log_prob(value, **kwargs))
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Values:
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self._expanded()._sample(key, shape + self.sample_shape)
 
-    def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Values, Values]:
+    def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Event, Real]:
         value, log_prob = self._expanded()._sample_and_log_prob(key, shape + self.sample_shape)
         return value, self._sum(log_prob)
 
-    def _repeat(self, x: Values) -> Values:
+    def _repeat(self, x: Real) -> Real:
         lead = len(self.batch_shape)
         x = x.reshape(x.shape[:lead] + (1,) * len(self.sample_shape) + x.shape[lead:])
         return jnp.broadcast_to(x, self.batch_shape + self.event_shape)
 
-    def _mean(self) -> Values:
+    def _mean(self) -> Real:
         return self._repeat(self.distribution.mean())
 
-    def _mode(self) -> Values:
+    def _mode(self) -> Event:
         return self._repeat(self.distribution.mode())
 
-    def _variance(self) -> Values:
+    def _variance(self) -> Real:
         return self._repeat(self.distribution.variance())
 
-    def _stddev(self) -> Values:
+    def _stddev(self) -> Real:
         return self._repeat(self.distribution.stddev())
 
-    def _entropy(self) -> Values:
+    def _entropy(self) -> Real:
         return self._count() * self.distribution.entropy()
 
     def _count(self) -> int:

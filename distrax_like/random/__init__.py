@@ -4,12 +4,12 @@ Functions like those of `jax.random`: `sampler(key, *parameters, shape=None, dty
 and `vmap`. A draw is a function of the key, the shape and the parameters alone.
 """
 
-from distrax_like.random._counts import (
+from ._counts import (
     binomial as binomial,
     negative_binomial as negative_binomial,
     poisson as poisson,
 )
-from distrax_like.random._gamma import (
+from ._gamma import (
     beta as beta,
     dirichlet as dirichlet,
     gamma as gamma,
@@ -19,21 +19,5 @@ from distrax_like.random._gamma import (
     t as t,
     wishart_factor as wishart_factor,
 )
-from distrax_like.random._truncated_normal import truncated_normal as truncated_normal
-from distrax_like.random._von_mises import von_mises as von_mises
-
-__all__ = [
-    "beta",
-    "binomial",
-    "dirichlet",
-    "gamma",
-    "log_beta",
-    "log_dirichlet",
-    "loggamma",
-    "negative_binomial",
-    "poisson",
-    "t",
-    "truncated_normal",
-    "von_mises",
-    "wishart_factor",
-]
+from ._truncated_normal import truncated_normal as truncated_normal
+from ._von_mises import von_mises as von_mises

@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from distrax_like._misc import Numeric, Shape, exactly_one
-from distrax_like.random._gamma import loggamma
-from distrax_like.random._rejection import ShapeLike, flat, prepare, rejection, unit
+from distrax_like._misc import Numeric, Real, Shape, exactly_one
 
-Values = Float[Array, "..."]
+from ._gamma import loggamma
+from ._rejection import ShapeLike, flat, prepare, rejection, unit
 
 # Means below this are drawn by inversion; transformed rejection is proven above it.
 _SMALL = 10
@@ -110,7 +109,7 @@ def negative_binomial(
 
 
 @functools.partial(jax.jit, static_argnames="shape")
-def _poisson(key: PRNGKeyArray, mean: Values, shape: Shape) -> Values:
+def _poisson(key: PRNGKeyArray, mean: Real, shape: Shape) -> Real:
     (mean,) = flat(shape, mean)
     valid = (mean >= 0) & (mean < jnp.inf)
     mean = jnp.where(valid, mean, 0)
@@ -136,7 +135,7 @@ def _poisson(key: PRNGKeyArray, mean: Values, shape: Shape) -> Values:
 
 
 @functools.partial(jax.jit, static_argnames=("logits", "shape"))
-def _binomial(key: PRNGKeyArray, n: Values, x: Values, logits: bool, shape: Shape) -> Values:
+def _binomial(key: PRNGKeyArray, n: Real, x: Real, logits: bool, shape: Shape) -> Real:
     """With `x` the logits or the probabilities."""
     n, x = flat(shape, n, x)
     if logits:
@@ -193,10 +192,10 @@ def _binomial(key: PRNGKeyArray, n: Values, x: Values, logits: bool, shape: Shap
 
 def _counts(
     key: PRNGKeyArray,
-    none: Callable[..., Values],
-    neighbours: Callable[..., Values],
+    none: Callable[..., Real],
+    neighbours: Callable[..., Real],
     hat: Callable[..., Any],
-    log_ratio: Callable[..., tuple[Values, Values, Bool[Array, "..."]]],
+    log_ratio: Callable[..., tuple[Real, Real, Bool[Array, "..."]]],
     mean: Float[Array, " n"],
     *params: Float[Array, " n"],
 ) -> Float[Array, " n"]:
@@ -254,17 +253,17 @@ def _counts(
     return rejection(key, 2, jnp.dtype("uint32"), propose, mean, *params, squeeze=squeeze)[0]
 
 
-def _stirling_error(k: Values) -> Values:
+def _stirling_error(k: Real) -> Real:
     """log k! - log(sqrt(2 π k) (k / e)^k) for k >= 1, to 2e-5 at one and 1e-9 from five on, enough to accept by, by its
     continued fraction (DLMF 5.10.1): the one in `special` is exact and costs ten times as much."""
     return 1 / 12 / (k + 1 / 30 / (k + 53 / 210 / (k + 195 / 371 / (k + 1))))
 
 
-def _deviance(e: Values) -> Values:
+def _deviance(e: Real) -> Real:
     """(1 + e) log(1 + e) - e, by its series where it would cancel."""
     far = jnp.maximum(e, -1 + float(jnp.finfo(e.dtype).eps))
     return jnp.where(jnp.abs(e) < 0.1, _deviance_series(e), (1 + far) * jnp.log1p(far) - far)
 
 
-def _deviance_series(e: Values) -> Values:
+def _deviance_series(e: Real) -> Real:
     return e**2 * (1 / 2 - e * (1 / 6 - e * (1 / 12 - e * (1 / 20 - e * (1 / 30 - e * (1 / 42 - e / 56))))))

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Numeric, Shape
-from distrax_like.random._rejection import ShapeLike, flat, normal, prepare, rejection, symmetric, unit, word
+from distrax_like._misc import Numeric, Real, Shape
 from distrax_like.special import gauss_legendre
 
-Values = Float[Array, "..."]
+from ._rejection import ShapeLike, flat, normal, prepare, rejection, symmetric, unit, word
 
 
 def gamma(key: PRNGKeyArray, a: Numeric, shape: ShapeLike | None = None, dtype: Any = None) -> Float[Array, "..."]:
@@ -137,7 +136,7 @@ def wishart_factor(
 
 
 @functools.partial(jax.jit, static_argnames="shape")
-def _bailey(key: PRNGKeyArray, df: Values, shape: Shape) -> Values:
+def _bailey(key: PRNGKeyArray, df: Real, shape: Shape) -> Real:
     bits = jax.random.bits(key, (2, *shape), word(df.dtype))
     twice = -2 * jnp.log(unit(bits[0], df.dtype))
     y = twice / jnp.where(df > 0, df, jnp.nan)
@@ -153,19 +152,19 @@ def _bailey(key: PRNGKeyArray, df: Values, shape: Shape) -> Values:
     return radius * jnp.cos(math.pi * symmetric(bits[1], df.dtype))
 
 
-def _loggamma(key: PRNGKeyArray, a: Values, shape: Shape) -> Values:
+def _loggamma(key: PRNGKeyArray, a: Real, shape: Shape) -> Real:
     _, log_core, tail = _marsaglia_tsang(key, a, shape)
     return _implicit(jnp.broadcast_to(a, shape), log_core - tail)
 
 
-def _beta_logit(key: PRNGKeyArray, a: Values, b: Values, shape: Shape) -> Values:
+def _beta_logit(key: PRNGKeyArray, a: Real, b: Real, shape: Shape) -> Real:
     both = jnp.stack([jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape)])
     log_x = _loggamma(key, both, both.shape)
     return log_x[0] - log_x[1]
 
 
 @functools.partial(jax.jit, static_argnames="shape")
-def _marsaglia_tsang(key: PRNGKeyArray, a: Values, shape: Shape) -> tuple[Values, Values, Values]:
+def _marsaglia_tsang(key: PRNGKeyArray, a: Real, shape: Shape) -> tuple[Real, Real, Real]:
     """Three arrays (core, log core, tail) such that core * exp(-tail) is a gamma variable."""
     (a,) = flat(shape, a)
     dtype = a.dtype
@@ -193,7 +192,7 @@ def _marsaglia_tsang(key: PRNGKeyArray, a: Values, shape: Shape) -> tuple[Values
     return core.reshape(shape), log_core.reshape(shape), tail.reshape(shape)
 
 
-def _log1p_remainder(t: Values) -> Values:
+def _log1p_remainder(t: Real) -> Real:
     """log(1 + t) - t + t^2 / 2 - t^3 / 3, by its series where it would cancel."""
     small = jnp.abs(t) < 0.1
     s = jnp.where(small, t, 0)
@@ -202,7 +201,7 @@ def _log1p_remainder(t: Values) -> Values:
 
 
 @jax.custom_jvp
-def _implicit(a: Values, log_x: Values) -> Values:
+def _implicit(a: Real, log_x: Real) -> Real:
     """log_x, with the derivative in `a` that keeps the distribution function of the gamma distribution fixed."""
     return log_x
 
@@ -216,7 +215,7 @@ def _(primals, tangents):
 
 
 @jax.jit
-def log_gamma_slope(a: Values, log_x: Values) -> Values:
+def log_gamma_slope(a: Real, log_x: Real) -> Real:
     """d log x / d a at a fixed value of the distribution function of the gamma distribution.
 
     With S = Σ x^k / (a + 1)_k and H_k = Σ_{j <= k} 1 / (a + j), it is
@@ -265,14 +264,14 @@ def log_gamma_slope(a: Values, log_x: Values) -> Values:
     return jnp.where(valid, slope, jnp.nan)
 
 
-def _log_ratio(x: Values, a: Values) -> Values:
+def _log_ratio(x: Real, a: Real) -> Real:
     """log(x / a), accurate for x near a."""
     e = (x - a) / a
     near = jnp.abs(e) < 0.5
     return jnp.where(near, jnp.log1p(jnp.where(near, e, 0)), jnp.log(x / a))
 
 
-def _expm1_remainder(w: Values) -> Values:
+def _expm1_remainder(w: Real) -> Real:
     """exp(w) - 1 - w, by its series where it would cancel."""
     small = jnp.abs(w) < 0.25
     s = jnp.where(small, w, 0)

@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt
 
-from distrax_like._misc import Numeric, Shape, as_key, as_shape, promote
+from distrax_like._misc import Numeric, Real, Shape, as_key, as_shape, promote
 
-Values = Float[Array, "..."]
 Bits = UInt[Array, "..."]
 ShapeLike = int | tuple[int, ...] | list[int]
 # From the words of random bits, of shape `(words, n)`, and n parameters of each kind: proposals and which to accept.
-Propose = Callable[..., tuple[tuple[Values, ...], Bool[Array, " n"]]]
+Propose = Callable[..., tuple[tuple[Real, ...], Bool[Array, " n"]]]
 
 # Below this many draws the rejected ones are not gathered: a full round costs less than finding them.
 _FEW = 1024
@@ -24,19 +23,19 @@ _FEW = 1024
 _SHARE = 64
 
 
-def unit(bits: Bits, dtype: Any) -> Values:
+def unit(bits: Bits, dtype: Any) -> Real:
     """Uniform numbers on (0, 1], which keep their relative precision near zero: all but one bit of the word count."""
     width = bits.dtype.itemsize * 8
     # As a signed number of one bit less, which processors convert faster.
     return (_signed(bits >> 1).astype(dtype) + 0.5) * 2.0 ** (1 - width)
 
 
-def symmetric(bits: Bits, dtype: Any) -> Values:
+def symmetric(bits: Bits, dtype: Any) -> Real:
     """Uniform numbers on [-1, 1], which keep their relative precision near zero."""
     return (_signed(bits).astype(dtype) + 0.5) * 2.0 ** (1 - bits.dtype.itemsize * 8)
 
 
-def normal(bits: Bits, dtype: Any) -> Values:
+def normal(bits: Bits, dtype: Any) -> Real:
     """Standard normal numbers, one a word, by the inverse of their distribution function."""
     limit = 1 - float(jnp.finfo(dtype).epsneg)
     return math.sqrt(2) * jax.lax.erf_inv(jnp.clip(symmetric(bits, dtype), -limit, limit))

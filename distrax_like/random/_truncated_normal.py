@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Numeric, Shape
-from distrax_like.random._rejection import ShapeLike, prepare, unit, word
+from distrax_like._misc import Numeric, Real, Shape
 from distrax_like.special import gauss_legendre
 from distrax_like.special._normal import upper_excess
 
-Values = Float[Array, "..."]
+from ._rejection import ShapeLike, prepare, unit, word
 
 _HALF_ROOT_PI = math.sqrt(math.pi / 2)
 
@@ -44,7 +43,7 @@ def truncated_normal(
 
 
 @functools.partial(jax.jit, static_argnames="shape")
-def _invert(key: PRNGKeyArray, lower: Values, upper: Values, shape: Shape) -> Values:
+def _invert(key: PRNGKeyArray, lower: Real, upper: Real, shape: Shape) -> Real:
     low, high = (jnp.broadcast_to(x, shape) for x in (lower, upper))
     valid = (low < high) & (low < jnp.inf) & (high > -jnp.inf)
     low, high = jnp.where(valid, low, 0), jnp.where(valid, high, 1)
@@ -74,18 +73,18 @@ def _invert(key: PRNGKeyArray, lower: Values, upper: Values, shape: Shape) -> Va
     return jnp.where(valid, jnp.clip(x, low, high), jnp.nan)
 
 
-def _hazard(x: Values) -> Values:
+def _hazard(x: Real) -> Real:
     """The density over the probability above x, for x >= 0."""
     return jnp.where(x < jnp.inf, x + upper_excess(jnp.where(x < jnp.inf, x, 0), 0.5), 1)
 
 
-def _log_decay(start: Values, hazard: Values, step: Values, hazard_there: Values) -> Values:
+def _log_decay(start: Real, hazard: Real, step: Real, hazard_there: Real) -> Real:
     """The log of the probability above start + step over that above start."""
     return -step * (start + step / 2) - jnp.log(hazard_there / hazard)
 
 
 @jax.custom_jvp
-def _implicit(lower: Values, upper: Values, x: Values) -> Values:
+def _implicit(lower: Real, upper: Real, x: Real) -> Real:
     """x, with the derivatives in the ends that keep the distribution function of the truncated normal fixed."""
     return x
 
@@ -99,7 +98,7 @@ def _(primals, tangents):
 
 
 @jax.jit
-def truncated_normal_slopes(lower: Values, upper: Values, x: Values) -> tuple[Values, Values]:
+def truncated_normal_slopes(lower: Real, upper: Real, x: Real) -> tuple[Real, Real]:
     """d x / d lower and d x / d upper at a fixed value of the distribution function.
 
     These are φ(l) / φ(x) times the probability above x and φ(u) / φ(x) times that below it. The interval is turned so
@@ -124,18 +123,18 @@ def truncated_normal_slopes(lower: Values, upper: Values, x: Values) -> tuple[Va
     return jnp.where(turned, by_high, by_low), jnp.where(turned, by_low, by_high)
 
 
-def _half_difference(b: Values, a: Values) -> Values:
+def _half_difference(b: Real, a: Real) -> Real:
     """(a^2 - b^2) / 2, and -inf where b is infinite."""
     finite = jnp.abs(b) < jnp.inf
     b = jnp.where(finite, b, 0)
     return jnp.where(finite, (a - b) * (a + b) / 2, -jnp.inf)
 
 
-def _half_mass(b: Values) -> Values:
+def _half_mass(b: Real) -> Real:
     return jax.lax.erf(b * math.sqrt(0.5))
 
 
-def _scaled_mass(a: Values, b: Values) -> Values:
+def _scaled_mass(a: Real, b: Real) -> Real:
     """∫ exp((a^2 - t^2) / 2) dt from a to b for 0 <= a <= b: of narrow intervals, where the difference of the tails
     would cancel, by Gauss-Legendre quadrature."""
     finite = b < jnp.inf

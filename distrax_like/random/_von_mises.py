@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Numeric, Shape
-from distrax_like.random._rejection import ShapeLike, flat, prepare, rejection, symmetric, unit, word
+from distrax_like._misc import Numeric, Real, Shape
 from distrax_like.special import gauss_legendre
 
-Values = Float[Array, "..."]
+from ._rejection import ShapeLike, flat, prepare, rejection, symmetric, unit, word
 
 
 def von_mises(
@@ -37,7 +36,7 @@ def von_mises(
 
 
 @functools.partial(jax.jit, static_argnames="shape")
-def _best_fisher(key: PRNGKeyArray, k: Values, shape: Shape) -> Values:
+def _best_fisher(key: PRNGKeyArray, k: Real, shape: Shape) -> Real:
     (k,) = flat(shape, k)
     valid = (k >= 0) & (k < jnp.inf)
     k = jnp.where(valid, k, 0)
@@ -56,7 +55,7 @@ def _best_fisher(key: PRNGKeyArray, k: Values, shape: Shape) -> Values:
 
 
 @jax.custom_jvp
-def _implicit(concentration: Values, angle: Values) -> Values:
+def _implicit(concentration: Real, angle: Real) -> Real:
     """The angle, with the derivative that keeps the distribution function of the von Mises distribution fixed."""
     return angle
 
@@ -69,7 +68,7 @@ def _(primals, tangents):
 
 
 @jax.jit
-def von_mises_slope(concentration: Values, angle: Values) -> Values:
+def von_mises_slope(concentration: Real, angle: Real) -> Real:
     """d θ / d κ at a fixed value of the distribution function of the von Mises distribution.
 
     With A = I_1(κ) / I_0(κ) it is ∫ (A - cos t) exp(κ (cos t - cos θ)) dt from 0 to θ and, since the same integral

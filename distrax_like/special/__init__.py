@@ -1,15 +1,15 @@
 """Special functions that JAX lacks or gets wrong in the last bits."""
 
-from distrax_like.special._bessel import (
+from ._bessel import (
     iv_ratio as iv_ratio,
     ive as ive,
     kve as kve,
     log_ive as log_ive,
     log_kve as log_kve,
 )
-from distrax_like.special._beta import lbeta as lbeta
-from distrax_like.special._beta_inverse import betainccinv as betainccinv, betaincinv as betaincinv
-from distrax_like.special._cholesky import (
+from ._beta import lbeta as lbeta
+from ._beta_inverse import betainccinv as betainccinv, betaincinv as betaincinv
+from ._cholesky import (
     LowRankCholesky as LowRankCholesky,
     cholesky_concat as cholesky_concat,
     cholesky_update as cholesky_update,
@@ -17,7 +17,7 @@ from distrax_like.special._cholesky import (
     low_rank_cholesky as low_rank_cholesky,
     pivoted_cholesky as pivoted_cholesky,
 )
-from distrax_like.special._elementary import (
+from ._elementary import (
     atan_difference as atan_difference,
     clip_by_value_preserve_gradient as clip_by_value_preserve_gradient,
     log1mexp as log1mexp,
@@ -33,27 +33,27 @@ from distrax_like.special._elementary import (
     xlog1py as xlog1py,
     xlogy as xlogy,
 )
-from distrax_like.special._gamma_inverse import gammainccinv as gammainccinv, gammaincinv as gammaincinv
-from distrax_like.special._incomplete_beta import (
+from ._gamma_inverse import gammainccinv as gammainccinv, gammaincinv as gammaincinv
+from ._incomplete_beta import (
     betainc as betainc,
     betaincc as betaincc,
     log_betainc as log_betainc,
     log_betaincc as log_betaincc,
 )
-from distrax_like.special._incomplete_gamma import (
+from ._incomplete_gamma import (
     gammainc as gammainc,
     gammaincc as gammaincc,
     log_gammainc as log_gammainc,
     log_gammaincc as log_gammaincc,
 )
-from distrax_like.special._interpolation import (
+from ._interpolation import (
     batch_interp_rectilinear_nd_grid as batch_interp_rectilinear_nd_grid,
     batch_interp_regular_1d_grid as batch_interp_regular_1d_grid,
     batch_interp_regular_nd_grid as batch_interp_regular_nd_grid,
     interp_regular_1d_grid as interp_regular_1d_grid,
 )
-from distrax_like.special._lambertw import lambertw as lambertw, lambertw_exp as lambertw_exp
-from distrax_like.special._linear_algebra import (
+from ._lambertw import lambertw as lambertw, lambertw_exp as lambertw_exp
+from ._linear_algebra import (
     diag_jacobian as diag_jacobian,
     gram_schmidt as gram_schmidt,
     hpsd_logdet as hpsd_logdet,
@@ -65,7 +65,7 @@ from distrax_like.special._linear_algebra import (
     lu_reconstruct as lu_reconstruct,
     lu_solve as lu_solve,
 )
-from distrax_like.special._normal import (
+from ._normal import (
     erfcinv as erfcinv,
     erfcx as erfcx,
     log_ndtr as log_ndtr,
@@ -76,13 +76,13 @@ from distrax_like.special._normal import (
     ndtri as ndtri,
     ndtri_exp as ndtri_exp,
 )
-from distrax_like.special._owens_t import owens_t as owens_t
-from distrax_like.special._quadrature import (
+from ._owens_t import owens_t as owens_t
+from ._quadrature import (
     QuadratureResults as QuadratureResults,
     gauss_legendre as gauss_legendre,
     integrate as integrate,
 )
-from distrax_like.special._reductions import (
+from ._reductions import (
     KahanSum as KahanSum,
     log_cumsum_exp as log_cumsum_exp,
     reduce_kahan_sum as reduce_kahan_sum,
@@ -91,14 +91,14 @@ from distrax_like.special._reductions import (
     reduce_weighted_logsumexp as reduce_weighted_logsumexp,
     soft_sorting_matrix as soft_sorting_matrix,
 )
-from distrax_like.special._root import (
+from ._root import (
     RootSearchResults as RootSearchResults,
     bracket_root as bracket_root,
     find_root_chandrupatla as find_root_chandrupatla,
     find_root_secant as find_root_secant,
     secant_root as secant_root,
 )
-from distrax_like.special._stirling import (
+from ._stirling import (
     bd0 as bd0,
     log_binomial_mass as log_binomial_mass,
     log_gamma_correction as log_gamma_correction,
@@ -108,113 +108,14 @@ from distrax_like.special._stirling import (
     multigammaln as multigammaln,
     stirlerr as stirlerr,
 )
-from distrax_like.special._student_t import log_stdtr as log_stdtr, stdtr as stdtr, stdtrit as stdtrit
-from distrax_like.special._triangular import (
+from ._student_t import log_stdtr as log_stdtr, stdtr as stdtr, stdtrit as stdtrit
+from ._triangular import (
     fill_triangular as fill_triangular,
     fill_triangular_inverse as fill_triangular_inverse,
     solve_lower as solve_lower,
     triangular_size as triangular_size,
 )
-from distrax_like.special._von_mises import (
+from ._von_mises import (
     von_mises_cdf as von_mises_cdf,
     von_mises_cdf_inverse as von_mises_cdf_inverse,
 )
-
-__all__ = [
-    "KahanSum",
-    "LowRankCholesky",
-    "QuadratureResults",
-    "RootSearchResults",
-    "atan_difference",
-    "batch_interp_rectilinear_nd_grid",
-    "batch_interp_regular_1d_grid",
-    "batch_interp_regular_nd_grid",
-    "bd0",
-    "betainc",
-    "betaincc",
-    "betainccinv",
-    "betaincinv",
-    "bracket_root",
-    "cholesky_concat",
-    "cholesky_update",
-    "clip_by_value_preserve_gradient",
-    "diag_jacobian",
-    "erfcinv",
-    "erfcx",
-    "fill_triangular",
-    "fill_triangular_inverse",
-    "find_root_chandrupatla",
-    "find_root_secant",
-    "gammainc",
-    "gammaincc",
-    "gammainccinv",
-    "gammaincinv",
-    "gauss_legendre",
-    "gram_schmidt",
-    "hpsd_logdet",
-    "hpsd_quadratic_form_solve",
-    "hpsd_quadratic_form_solvevec",
-    "hpsd_solve",
-    "hpsd_solvevec",
-    "integrate",
-    "interp_regular_1d_grid",
-    "iv_ratio",
-    "ive",
-    "jittered_cholesky",
-    "kve",
-    "lambertw",
-    "lambertw_exp",
-    "lbeta",
-    "log1mexp",
-    "log1psquare",
-    "log_betainc",
-    "log_betaincc",
-    "log_binomial_mass",
-    "log_combinations",
-    "log_cosh",
-    "log_cumsum_exp",
-    "log_gamma_correction",
-    "log_gamma_difference",
-    "log_gammainc",
-    "log_gammaincc",
-    "log_ive",
-    "log_kve",
-    "log_ndtr",
-    "log_ndtr_difference",
-    "log_poisson_mass",
-    "log_stdtr",
-    "log_sub_exp",
-    "logerfc",
-    "logerfcx",
-    "low_rank_cholesky",
-    "lu_matrix_inverse",
-    "lu_reconstruct",
-    "lu_solve",
-    "multidigamma",
-    "multigammaln",
-    "ndtr",
-    "ndtri",
-    "ndtri_exp",
-    "owens_t",
-    "pivoted_cholesky",
-    "reduce_kahan_sum",
-    "reduce_log_harmonic_mean_exp",
-    "reduce_logmeanexp",
-    "reduce_weighted_logsumexp",
-    "round_exponential_bump_function",
-    "secant_root",
-    "smootherstep",
-    "soft_sorting_matrix",
-    "soft_threshold",
-    "softplus_inverse",
-    "solve_lower",
-    "sqrt1pm1",
-    "stdtr",
-    "stdtrit",
-    "stirlerr",
-    "triangular_size",
-    "von_mises_cdf",
-    "von_mises_cdf_inverse",
-    "xlog1py",
-    "xlogy",
-]

@@ -7,14 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._bessel_i import i, log_i, ratio, sine
-from distrax_like.special._bessel_k import k, log_k
-from distrax_like.special._compensated import Values
+from distrax_like._misc import Numeric, Real, promote
+
+from ._bessel_i import i, log_i, ratio, sine
+from ._bessel_k import k, log_k
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4, 5))
-def _evaluate(fn: Callable[..., Values], v: Values, x: Values, at_zero: Any, far_x: float, far_v: float) -> Values:
+def _evaluate(fn: Callable[..., Real], v: Real, x: Real, at_zero: Any, far_x: float, far_v: float) -> Real:
     """`fn` for finite v and 0 < x < inf, else its limits; the slopes at x = 0 are those at the smallest x."""
     known = jnp.isfinite(v) & jnp.isfinite(x)
     start = known & (x == 0) & jnp.isfinite(at_zero)
@@ -27,12 +27,12 @@ def _evaluate(fn: Callable[..., Values], v: Values, x: Values, at_zero: Any, far
     return jnp.where(known & (x == 0), limit, jnp.where(inside, value, edge)).astype(x.dtype)
 
 
-def _prepare(v: Numeric, x: Numeric) -> tuple[Values, Values]:
+def _prepare(v: Numeric, x: Numeric) -> tuple[Real, Real]:
     v, x = jnp.broadcast_arrays(*promote(v, x))
     return v, x
 
 
-def ive(v: Numeric, x: Numeric) -> Values:
+def ive(v: Numeric, x: Numeric) -> Real:
     """The scaled modified Bessel function of the first kind, exp(-|x|) I_v(x), of real order.
 
     For orders v >= 0 where √(v² + x²) is less than 40 (in single precision 12) by I_v (x K_v+1 + x r K_v) = 1, without
@@ -58,7 +58,7 @@ def ive(v: Numeric, x: Numeric) -> Values:
     return value * jnp.where(mirrored, jnp.where(whole, jnp.where(v % 2 == 0, 1, -1), jnp.nan), 1)
 
 
-def log_ive(v: Numeric, x: Numeric) -> Values:
+def log_ive(v: Numeric, x: Numeric) -> Real:
     """log(exp(-x) I_v(x)) for x >= 0, also where that underflows; see `ive`.
 
     For v < 1 and x < 3 / 4 it is by a power series, which has its digits where it is small.
@@ -80,7 +80,7 @@ def log_ive(v: Numeric, x: Numeric) -> Values:
     return _evaluate(log_i, v, x, at_zero, -jnp.inf, -jnp.inf)
 
 
-def kve(v: Numeric, x: Numeric) -> Values:
+def kve(v: Numeric, x: Numeric) -> Real:
     """The scaled modified Bessel function of the second kind, exp(x) K_v(x), of real order, for x >= 0.
 
     By N. Temme's series and the recurrence in the order for x < 3/4 and |v| < 7.5; by the uniform expansion where
@@ -99,7 +99,7 @@ def kve(v: Numeric, x: Numeric) -> Values:
     return _evaluate(k, jnp.where(v < 0, -v, v), x, jnp.full_like(x, jnp.inf), 0.0, jnp.inf)
 
 
-def log_kve(v: Numeric, x: Numeric) -> Values:
+def log_kve(v: Numeric, x: Numeric) -> Real:
     """log(exp(x) K_v(x)) for x >= 0, also where that overflows; see `kve`.
 
     The derivatives are means of the integral: of 1 - cosh t in x, and of t in v, taken apart so that nothing cancels.
@@ -112,7 +112,7 @@ def log_kve(v: Numeric, x: Numeric) -> Values:
     return _evaluate(log_k, jnp.where(v < 0, -v, v), x, jnp.full_like(x, jnp.inf), -jnp.inf, jnp.inf)
 
 
-def iv_ratio(v: Numeric, x: Numeric) -> Values:
+def iv_ratio(v: Numeric, x: Numeric) -> Real:
     """I_v(x) / I_(v-1)(x) for v >= 0 and x >= 0: TFP's `bessel_iv_ratio`.
 
     The mean length of a von Mises-Fisher vector in 2 v dimensions of concentration x. A continued fraction from a bound

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from distrax_like.special._compensated import (
+from distrax_like._misc import Real
+
+from ._compensated import (
     Pair,
-    Values,
     is_double,
     log1p,
     log_ratio_pair,
@@ -25,18 +26,18 @@ _Polynomials = tuple[tuple[float, ...], ...]
 MORE = 10
 
 
-def is_large(v: Values, x: Values) -> Bool[Array, "..."]:
+def is_large(v: Real, x: Real) -> Bool[Array, "..."]:
     """Where the expansions below are used: 12 terms (in single precision 7) in 1 / √(v² + x²) are enough there."""
     return modulus(v, x) >= (40 if is_double(x) else 12)
 
 
-def is_rather_large(v: Values, x: Values) -> Bool[Array, "..."]:
+def is_rather_large(v: Real, x: Real) -> Bool[Array, "..."]:
     """Where they are with `MORE` terms: for derivatives, of which the other formulas lose digits as x grows."""
     return modulus(v, x) >= (24 if is_double(x) else 9)
 
 
 @jax.custom_jvp
-def modulus(v: Values, x: Values) -> Values:
+def modulus(v: Real, x: Real) -> Real:
     """p = √(v² + x²) without overflow."""
     big, small = jnp.maximum(v, x), jnp.minimum(v, x)
     return big * jnp.sqrt(1 + (small / jnp.where(big > 0, big, 1)) ** 2)
@@ -70,14 +71,14 @@ def coefficients(terms: int) -> tuple[_Polynomials, _Polynomials]:
     return tuple(d), tuple(g)
 
 
-def _sums(polynomials: _Polynomials, p: Values, tau: Values) -> tuple[Values, Values]:
+def _sums(polynomials: _Polynomials, p: Real, tau: Real) -> tuple[Real, Real]:
     """The sums of the polynomials in tau over powers of p, and over those of -p."""
     # A loop over the rows, of which all but the last end in zeros: unrolled it takes much longer to compile.
     n = len(polynomials)
     table = jnp.asarray([(*row, *(0.0,) * (n + 1 - len(row))) for row in reversed(polynomials)], p.dtype)
     q = 1 / p
 
-    def add(k: Any, total: tuple[Values, Values]) -> tuple[Values, Values]:
+    def add(k: Any, total: tuple[Real, Real]) -> tuple[Real, Real]:
         row = table[k]
         inner = row[n] * tau
         for j in reversed(range(1, n)):
@@ -88,21 +89,21 @@ def _sums(polynomials: _Polynomials, p: Values, tau: Values) -> tuple[Values, Va
     return jax.lax.fori_loop(0, n, add, (jnp.zeros_like(q), jnp.zeros_like(q)))
 
 
-def expansions(v: Values, x: Values, more: int = 0) -> tuple[Values, Values]:
+def expansions(v: Real, x: Real, more: int = 0) -> tuple[Real, Real]:
     """S and T, with ive = exp(S - exponent) / √(2 π p) and kve = exp(T + exponent) √(π / 2 p)."""
     p = modulus(v, x)
     d, _ = coefficients((12 if is_double(x) else 7) + more)
     return _sums(d, p, (v / p) ** 2)
 
 
-def slope_sum(v: Values, x: Values, sign: int, more: int = 0) -> Values:
+def slope_sum(v: Real, x: Real, sign: int, more: int = 0) -> Real:
     """H with x d/dx (S - log(p) / 2) = (x / p)² H for `sign` 1, and the same of T for -1."""
     p = modulus(v, x)
     _, g = coefficients((12 if is_double(x) else 7) + more)
     return _sums(g, p, (v / p) ** 2)[0 if sign > 0 else 1] - 0.5
 
 
-def saddle(v: Values, x: Values) -> Values:
+def saddle(v: Real, x: Real) -> Real:
     """asinh(v / x), with its digits for small v."""
     p, near, far = modulus(v, x), v < x, x * 1e30 < v
     u = jnp.where(near, v, 0) / jnp.where(near, x, 1)
@@ -110,12 +111,12 @@ def saddle(v: Values, x: Values) -> Values:
     return jnp.where(near, log1p(u * (1 + v / (p + x))), jnp.log(ratio) - jnp.where(far, jnp.log(x), 0))
 
 
-def multiple(v: Values, pair: Pair) -> Pair:
+def multiple(v: Real, pair: Pair) -> Pair:
     """v times a pair, as a pair whose second number is below the first one's last place."""
     return two_sum(*product((v, jnp.zeros_like(v)), two_sum(*pair)))
 
 
-def exponent(v: Values, x: Values, small: Bool[Array, "..."]) -> Pair:
+def exponent(v: Real, x: Real, small: Bool[Array, "..."]) -> Pair:
     """v asinh(v / x) - v² / (p + x), the log of the leading factor of kve, for positive x, as a pair.
 
     Where `small`, it is v log(2 / x).

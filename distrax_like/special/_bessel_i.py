@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
-from distrax_like.special._bessel_asymptotic import (
+from distrax_like._misc import Real
+
+from ._bessel_asymptotic import (
     MORE,
     expansions,
     exponent,
@@ -17,45 +19,44 @@ from distrax_like.special._bessel_asymptotic import (
     saddle,
     slope_sum,
 )
-from distrax_like.special._bessel_k import exponentials, integral, log_k_in_x, regions, temme, weighted
-from distrax_like.special._compensated import (
+from ._bessel_k import exponentials, integral, log_k_in_x, regions, temme, weighted
+from ._compensated import (
     Pair,
-    Values,
     differentiable,
     is_double,
     log1p,
     set_slopes,
     two_sum,
 )
-from distrax_like.special._quadrature import legendre
-from distrax_like.special._stirling import reciprocal_gamma1p
+from ._quadrature import legendre
+from ._stirling import reciprocal_gamma1p
 
 
 def _only(
-    where: Bool[Array, "..."], v: Values, x: Values, v_else: int | float, x_else: int | float
-) -> tuple[Values, Values]:
+    where: Bool[Array, "..."], v: Real, x: Real, v_else: int | float, x_else: int | float
+) -> tuple[Real, Real]:
     return jnp.where(where, v, v_else), jnp.where(where, x, x_else)
 
 
-def _ratio_by_fraction(v: Values, x: Values) -> Values:
+def _ratio_by_fraction(v: Real, x: Real) -> Real:
     """I_v / I_v-1 by its continued fraction, from a bound of D. Amos's type on."""
     steps = 36 if is_double(x) else 14
     first = x / (v + (steps - 0.5) + modulus(v + (steps + 0.5), x))
     return jax.lax.fori_loop(0, steps, lambda j, r: x / (2 * (v + (steps - 1 - j)) + x * r), first)
 
 
-def _ratio_correction(v: Values, x: Values) -> Values:
+def _ratio_correction(v: Real, x: Real) -> Real:
     """x d/dx log I - p for large arguments."""
     return (x / modulus(v, x)) ** 2 * slope_sum(v, x, 1, MORE)
 
 
-def _ratio_parts(v: Values, x: Values) -> tuple[Bool[Array, "..."], tuple[Values, Values], tuple[Values, Values]]:
+def _ratio_parts(v: Real, x: Real) -> tuple[Bool[Array, "..."], tuple[Real, Real], tuple[Real, Real]]:
     large = is_rather_large(v, x)
     return large, _only(large, v, x, 2, 50), (jnp.where(large, 2, v), jnp.where(large, 4, x))
 
 
 @differentiable
-def ratio_in_x(v: Values, x: Values) -> Values:
+def ratio_in_x(v: Real, x: Real) -> Real:
     """The derivative of `ratio` in x."""
     large, (w, z), near = _ratio_parts(v, x)
     p = modulus(w, z)
@@ -68,7 +69,7 @@ def ratio_in_x(v: Values, x: Values) -> Values:
 
 
 @differentiable
-def ratio_in_v(v: Values, x: Values) -> Values:
+def ratio_in_v(v: Real, x: Real) -> Real:
     """The derivative of `ratio` in v."""
     large, (w, z), near = _ratio_parts(v, x)
     p = modulus(w, z)
@@ -81,7 +82,7 @@ def ratio_in_v(v: Values, x: Values) -> Values:
 
 @jax.custom_jvp
 @jax.jit
-def ratio(v: Values, x: Values) -> Values:
+def ratio(v: Real, x: Real) -> Real:
     """I_v / I_v-1."""
     large, (w, z), near = _ratio_parts(v, x)
     far = z / (w + modulus(w, z) + _ratio_correction(w, z))
@@ -95,11 +96,11 @@ class _Both(NamedTuple):
     """ive = first exp(-e) and kve = second exp(e), for the pair e."""
 
     exponent: Pair
-    first: Values
-    second: Values
+    first: Real
+    second: Real
 
 
-def _both(v: Values, x: Values) -> _Both:
+def _both(v: Real, x: Real) -> _Both:
     # By I (x K_v+1 + r x K) = 1, in which r is the ratio I_v+1 / I and no term is negative.
     at = regions(v, x)
     r = x * _ratio_by_fraction(*_only(at.is_temme | at.is_integral, v + 1, x, 3, 4))
@@ -116,7 +117,7 @@ def _both(v: Values, x: Values) -> _Both:
 
 
 @differentiable
-def _in_x(v: Values, x: Values) -> Values:
+def _in_x(v: Real, x: Real) -> Real:
     """The derivatives in x of log ive and log kve, one after the other."""
     large, (w, z), near = _ratio_parts(v, x)
     p = modulus(w, z)
@@ -136,7 +137,7 @@ def _nodes(double: bool) -> np.ndarray:
     return np.stack([2 * np.sin(theta / 2) ** 2, theta, theta * weight, 2 * np.sinh(t / 2) ** 2, t, 4.8 * weight], 1)
 
 
-def _in_v_by_angles(v: Values, x: Values) -> Values:
+def _in_v_by_angles(v: Real, x: Real) -> Real:
     """The derivative of ive in v for v < 1 and 3 / 4 <= x <= 24, by quadrature.
 
     I_v = (∫ exp(x cos θ) cos v θ dθ - sin(π v) ∫ exp(-x cosh t - v t) dt) / π; its derivative has terms of one sign,
@@ -145,7 +146,7 @@ def _in_v_by_angles(v: Values, x: Values) -> Values:
     table = jnp.asarray(_nodes(is_double(x)), x.dtype)
     sine, cosine = v * jnp.sinc(v), jnp.cos(math.pi * v)
 
-    def add(k: Any, total: tuple[Values, Values]) -> tuple[Values, Values]:
+    def add(k: Any, total: tuple[Real, Real]) -> tuple[Real, Real]:
         c, theta, weight, d, t, weight_t = table[k]
         first = weight * jnp.exp(-x * c) * jnp.sin(v * theta)
         return total[0] + first, total[1] + weight_t * jnp.exp(-x * d - v * t) * (cosine - sine * t)
@@ -155,14 +156,14 @@ def _in_v_by_angles(v: Values, x: Values) -> Values:
 
 
 @differentiable
-def _in_v(v: Values, x: Values) -> Values:
+def _in_v(v: Real, x: Real) -> Real:
     """The derivatives in v of log ive and log kve, one after the other."""
     at = regions(v, x)
     large = is_rather_large(v, x)
     angles = ~large & (v < 1) & (x >= 0.75)
     near = at.is_temme | at.is_integral
 
-    def parts(v: Values) -> tuple[Values, ...]:
+    def parts(v: Real) -> tuple[Real, ...]:
         r = x_n * _ratio_by_fraction(v + 1, x_n)
         low, high, _ = temme(jnp.where(at.is_temme, v, 0), at.temme[1])
         w, z = jnp.where(at.is_integral, v, 2), at.integral[1]
@@ -193,7 +194,7 @@ def _in_v(v: Values, x: Values) -> Values:
 
 @jax.custom_jvp
 @jax.jit
-def logs(v: Values, x: Values) -> Values:
+def logs(v: Real, x: Real) -> Real:
     """log ive and log kve for v >= 0, one after the other."""
     both = _both(v, x)
     (hi, lo), log_first, log_second = both.exponent, jnp.log(both.first), jnp.log(both.second)
@@ -202,7 +203,7 @@ def logs(v: Values, x: Values) -> Values:
     w, z = _only(tiny, v, x, 0.5, 0.5)
     y, terms = z * z / 4, 9 if is_double(x) else 5
 
-    def add(k: Any, total: Values) -> Values:
+    def add(k: Any, total: Real) -> Real:
         n = (terms - k).astype(x.dtype)
         return (1 + total) * (y / (n * (n + w)))
 
@@ -216,20 +217,20 @@ def logs(v: Values, x: Values) -> Values:
 set_slopes(logs, _in_v, _in_x)
 
 
-def sine(v: Values) -> Values:
+def sine(v: Real) -> Real:
     """2 sin(π v) / π, with its digits near whole numbers."""
     n = jax.lax.stop_gradient(jnp.round(v))
     f = v - n
     return jnp.where(n % 2 == 0, 2, -2) * f * jnp.sinc(f)
 
 
-def _signed_total(v: Values, x: Values, both: _Both, weights: tuple[Values, ...]) -> Values:
+def _signed_total(v: Real, x: Real, both: _Both, weights: tuple[Real, ...]) -> Real:
     """By I_-v = I_v + 2 / π sin(π v) K_v; the third weight is that of the cosine, for the derivatives in v."""
 
-    def one(v: Values, x: Values, both: _Both, weights: tuple[Values, ...]) -> Values:
+    def one(v: Real, x: Real, both: _Both, weights: tuple[Real, ...]) -> Real:
         return weighted((-both.exponent[0], -both.exponent[1]), both.first * weights[0])
 
-    def two(v: Values, x: Values, both: _Both, weights: tuple[Values, ...]) -> Values:
+    def two(v: Real, x: Real, both: _Both, weights: tuple[Real, ...]) -> Real:
         _, b, c = weights
         hi, lo = two_sum(both.exponent[0], -2 * x)
         factor = jnp.where(v < 0, -(sine(v) * b + sine(v + 0.5) * c), 0) * both.second
@@ -239,14 +240,14 @@ def _signed_total(v: Values, x: Values, both: _Both, weights: tuple[Values, ...]
     return jax.lax.cond(jnp.any(v < 0), two, one, v, x, both, weights)
 
 
-def _signed_in_v(v: Values, x: Values, *weights: Values) -> tuple[Values, ...]:
+def _signed_in_v(v: Real, x: Real, *weights: Real) -> tuple[Real, ...]:
     a, b, c = weights
     minus = v < 0
     first, second = jnp.where(minus, -1, 1) * _in_v(jnp.where(minus, -v, v), x)
     return a * first, b * second - math.pi * c, c * second + math.pi * b
 
 
-def _signed_in_x(v: Values, x: Values, *weights: Values) -> tuple[Values, ...]:
+def _signed_in_x(v: Real, x: Real, *weights: Real) -> tuple[Real, ...]:
     a, b, c = weights
     first, second = _in_x(jnp.where(v < 0, -v, v), x)
     return a * first, b * (second - 2), c * (second - 2)
@@ -255,13 +256,13 @@ def _signed_in_x(v: Values, x: Values, *weights: Values) -> tuple[Values, ...]:
 _signed_i = exponentials(lambda v, x: _both(jnp.where(v < 0, -v, v), x), _signed_total, (_signed_in_v, _signed_in_x))
 
 
-def i(v: Values, x: Values) -> Values:
+def i(v: Real, x: Real) -> Real:
     """ive, for any order."""
     zero = jnp.zeros_like(v)
     return _signed_i(v, x, zero + 1, zero + 1, zero)
 
 
-def log_i(v: Values, x: Values) -> Values:
+def log_i(v: Real, x: Real) -> Real:
     """log of ive, for any order."""
     minus = v < 0
     own, other = logs(jnp.where(minus, -v, v), x)

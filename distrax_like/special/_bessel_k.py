@@ -10,7 +10,9 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Bool
 
-from distrax_like.special._bessel_asymptotic import (
+from distrax_like._misc import Real
+
+from ._bessel_asymptotic import (
     expansions,
     exponent,
     is_large,
@@ -18,9 +20,8 @@ from distrax_like.special._bessel_asymptotic import (
     saddle,
     slope_sum,
 )
-from distrax_like.special._compensated import (
+from ._compensated import (
     Pair,
-    Values,
     chebyshev,
     differentiable,
     is_double,
@@ -56,20 +57,20 @@ _STEPS = 7  # of the recurrence in the order
 class _Start(NamedTuple):
     """What Temme's series begin with, for an order μ in [-1 / 2, 1 / 2] and σ = μ log(2 / x)."""
 
-    growth: Values  # e^σ
-    decay: Values  # e^-σ
-    even: Values  # S = (e^σ / Γ(1 - μ) + e^-σ / Γ(1 + μ)) / 2
-    odd: Values  # (e^σ / Γ(1 - μ) - e^-σ / Γ(1 + μ)) / (2 μ)
-    gamma: Values  # Γ(1 + μ)
-    product: Values  # Γ(1 + μ) Γ(1 - μ)
+    growth: Real  # e^σ
+    decay: Real  # e^-σ
+    even: Real  # S = (e^σ / Γ(1 - μ) + e^-σ / Γ(1 + μ)) / 2
+    odd: Real  # (e^σ / Γ(1 - μ) - e^-σ / Γ(1 + μ)) / (2 μ)
+    gamma: Real  # Γ(1 + μ)
+    product: Real  # Γ(1 + μ) Γ(1 - μ)
 
 
-def _gamma_halves(m: Values) -> Pair:
+def _gamma_halves(m: Real) -> Pair:
     """A and B in 1 / Γ(1 ± μ) = A ∓ μ B, for m = μ² <= 1 / 4."""
     return chebyshev(_EVEN, 8 * m - 1), chebyshev(_ODD, 8 * m - 1)
 
 
-def _start(mu: Values, x: Values) -> _Start:
+def _start(mu: Real, x: Real) -> _Start:
     """The start of the series; all but the first two and `gamma` are even in μ, derivatives included."""
     log = math.log(2) - jnp.log(x)
     sigma = mu * log
@@ -88,7 +89,7 @@ def _start(mu: Values, x: Values) -> _Start:
     return _Start(growth, decay, a * cosh + m * b * long, a * long + b * cosh, both * (a + mu * b), both)
 
 
-def temme(v: Values, x: Values) -> tuple[Values, Values, Values]:
+def temme(v: Real, x: Real) -> tuple[Real, Real, Real]:
     """K_v(x) (x / 2)^n and K_v+1(x) (x / 2)^(n + 1), where n is next to v <= 7.5, for x <= 3 / 4; and (2 / x)^(v - n).
 
     Divided by the third, the first two have the digits which it has lost where x is tiny: for v > n it is a factor of
@@ -100,7 +101,7 @@ def temme(v: Values, x: Values) -> tuple[Values, Values, Values]:
     y = x * x / 4
     p, f, s = first.gamma * first.growth / 2, first.odd * first.product, first.even * first.product
 
-    def term(i: Any, carry: tuple[Values, ...]) -> tuple[Values, ...]:
+    def term(i: Any, carry: tuple[Real, ...]) -> tuple[Real, ...]:
         low, high, s, f, p = carry
         k = jnp.asarray(i + 1, x.dtype)
         scale, below = y / k, 1 / (k * k - mu * mu)
@@ -110,7 +111,7 @@ def temme(v: Values, x: Values) -> tuple[Values, Values, Values]:
 
     low, high, *_ = jax.lax.fori_loop(0, 9 if is_double(x) else 5, term, (f, p, s, f, p))
 
-    def raised(j: Any, carry: tuple[Values, Values]) -> tuple[Values, Values]:
+    def raised(j: Any, carry: tuple[Real, Real]) -> tuple[Real, Real]:
         low, high = carry
         return jnp.where(n > j, high, low), jnp.where(n > j, (mu + (j + 1)) * high + y * low, high)
 
@@ -131,12 +132,12 @@ def _node_table(double: bool) -> tuple[float, np.ndarray]:
 class Integral(NamedTuple):
     """J = ∫ exp(-p (cosh s - 1) - v (sinh s - s)) ds / 2, and the means of cosh s - 1 and of -s under this weight."""
 
-    total: Values
-    bend: Values
-    lag: Values
+    total: Real
+    bend: Real
+    lag: Real
 
 
-def integral(v: Values, x: Values, here: Bool[Array, "..."]) -> Integral:
+def integral(v: Real, x: Real, here: Bool[Array, "..."]) -> Integral:
     """By the trapezoidal rule: its error falls exponentially in 1 / step, and all terms are positive."""
     step, table = _node_table(is_double(x))
     nodes = jnp.asarray(table, x.dtype)
@@ -163,27 +164,27 @@ class Regions(NamedTuple):
 
     is_temme: Bool[Array, "..."]
     is_integral: Bool[Array, "..."]
-    temme: tuple[Values, Values]
-    integral: tuple[Values, Values]
-    large: tuple[Values, Values]
+    temme: tuple[Real, Real]
+    integral: tuple[Real, Real]
+    large: tuple[Real, Real]
 
-    def choose(self, temme: Values, integral: Values, large: Values) -> Values:
+    def choose(self, temme: Real, integral: Real, large: Real) -> Real:
         return jnp.where(self.is_temme, temme, jnp.where(self.is_integral, integral, large))
 
 
-def regions(v: Values, x: Values) -> Regions:
+def regions(v: Real, x: Real) -> Regions:
     """The formulas' regions."""
     large = is_large(v, x)
     temme = ~large & (x < 0.75) & (v < _STEPS + 0.5)
     between = ~(large | temme)
 
-    def only(where: Any, v_else: int | float, x_else: int | float) -> tuple[Values, Values]:
+    def only(where: Any, v_else: int | float, x_else: int | float) -> tuple[Real, Real]:
         return jnp.where(where, v, v_else), jnp.where(where, x, x_else)
 
     return Regions(temme, between, only(temme, 0, 0.5), only(between, 2, 4), only(large, 2, 50))
 
 
-def k_parts(v: Values, x: Values) -> tuple[Pair, Values]:
+def k_parts(v: Real, x: Real) -> tuple[Pair, Real]:
     """kve as the exponential of a pair times a factor."""
     at = regions(v, x)
     low, _, growth = temme(*at.temme)
@@ -192,13 +193,13 @@ def k_parts(v: Values, x: Values) -> tuple[Pair, Values]:
     return exponent(v, x, at.is_temme), at.choose(low / growth * jnp.exp(at.temme[1]), middle, large)
 
 
-def log_weighted(pair: Pair, factor: Values) -> Values:
+def log_weighted(pair: Pair, factor: Real) -> Real:
     """The logarithm of exp(pair) times the factor."""
     return pair[0] + (pair[1] + jnp.log(factor))
 
 
 @differentiable
-def log_k_in_x(v: Values, x: Values) -> Values:
+def log_k_in_x(v: Real, x: Real) -> Real:
     """The derivative of `log_k` in x."""
     at = regions(v, x)
     v_t, x_t = at.temme
@@ -212,7 +213,7 @@ def log_k_in_x(v: Values, x: Values) -> Values:
 
 
 @differentiable
-def log_k_in_v(v: Values, x: Values) -> Values:
+def log_k_in_v(v: Real, x: Real) -> Real:
     """The derivative of `log_k` in v."""
     at = regions(v, x)
     one = jnp.ones_like(v)
@@ -227,7 +228,7 @@ def log_k_in_v(v: Values, x: Values) -> Values:
 
 @jax.custom_jvp
 @jax.jit
-def log_k(v: Values, x: Values) -> Values:
+def log_k(v: Real, x: Real) -> Real:
     """log of kve."""
     return log_weighted(*k_parts(v, x))
 
@@ -235,7 +236,7 @@ def log_k(v: Values, x: Values) -> Values:
 set_slopes(log_k, log_k_in_v, log_k_in_x)
 
 
-def weighted(pair: Pair, factor: Values) -> Values:
+def weighted(pair: Pair, factor: Real) -> Real:
     """exp(pair) times the factor, also where the exponential alone is out of range."""
     root = jnp.exp(pair[0] / 2)
     scale = factor * (1 + jnp.clip(pair[1], -0.5, 0.5))
@@ -243,7 +244,7 @@ def weighted(pair: Pair, factor: Values) -> Values:
 
 
 def exponentials(
-    parts: Callable[..., Any], total: Callable[..., Values], slopes: tuple[Callable[..., Any], ...]
+    parts: Callable[..., Any], total: Callable[..., Real], slopes: tuple[Callable[..., Any], ...]
 ) -> Any:
     """The function `total(v, x, parts(v, x), weights)` of v, x and weights: a sum of exponentials times the weights.
 
@@ -253,7 +254,7 @@ def exponentials(
     """
     value = jax.custom_jvp(total)
 
-    def rule(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Values, Values]:
+    def rule(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Real, Real]:
         v, x, known, weights = primals
         result = jnp.zeros_like(v)
         for tangent, slope in zip(tangents[:2], slopes):
@@ -267,7 +268,7 @@ def exponentials(
 
     value.defjvp(rule, symbolic_zeros=True)
 
-    def fn(v: Values, x: Values, *weights: Values) -> Values:
+    def fn(v: Real, x: Real, *weights: Real) -> Real:
         known = jax.jit(parts)(jax.lax.stop_gradient(v), jax.lax.stop_gradient(x))
         return value(v, x, known, weights)
 
@@ -281,6 +282,6 @@ _k = exponentials(
 )
 
 
-def k(v: Values, x: Values) -> Values:
+def k(v: Real, x: Real) -> Real:
     """kve."""
     return _k(v, x, jnp.ones_like(v))

@@ -5,9 +5,10 @@ import math
 import jax
 import jax.numpy as jnp
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import Values, log1p, set_slopes
-from distrax_like.special._stirling import (
+from distrax_like._misc import Numeric, Real, promote
+
+from ._compensated import log1p, set_slopes
+from ._stirling import (
     _correction_difference,
     _gammaln,
     _in_y,
@@ -21,7 +22,7 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 @jax.custom_jvp
 @jax.jit
-def _lbeta(a: Values, b: Values) -> Values:
+def _lbeta(a: Real, b: Real) -> Real:
     a, b = jnp.minimum(a, b), jnp.maximum(a, b)
     large = a >= 8
     low, high = jnp.where(large, a, 8), jnp.where(large, b, 8)
@@ -33,7 +34,7 @@ def _lbeta(a: Values, b: Values) -> Values:
     return jnp.where(large, smooth, _gammaln(a) + _log_gamma_difference(a, b))
 
 
-def _digamma_difference(a: Values, b: Values) -> Values:
+def _digamma_difference(a: Real, b: Real) -> Real:
     """ψ(a) - ψ(a + b), with its digits where b is small beside a."""
     tiny = a < 1
     low = jnp.where(tiny, a, 1)
@@ -45,7 +46,7 @@ def _digamma_difference(a: Values, b: Values) -> Values:
 set_slopes(_lbeta, _digamma_difference, lambda a, b: _digamma_difference(b, a))
 
 
-def lbeta(a: Numeric, b: Numeric) -> Values:
+def lbeta(a: Numeric, b: Numeric) -> Real:
     """The log of the beta function, log Γ(a) + log Γ(b) - log Γ(a + b), without cancellation, for a, b > 0.
 
     Where both are at least 8: (a - 1/2) log(a / (a + b)) - b log(1 + a / b) - log(b) / 2 + log(2 π) / 2 and the

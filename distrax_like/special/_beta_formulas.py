@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
-from distrax_like.special._compensated import (
+from distrax_like._misc import Real
+
+from ._compensated import (
     _TWO_THIRDS,
     Pair,
-    Values,
     _constant,
     _split,
     chebyshev,
@@ -22,8 +23,8 @@ from distrax_like.special._compensated import (
     two_product,
     two_sum,
 )
-from distrax_like.special._joint_slopes import Joint
-from distrax_like.special._stirling import _STIRLING_LARGE, _STIRLING_SMALL, _correction_difference, gammaln1p
+from ._joint_slopes import Joint
+from ._stirling import _STIRLING_LARGE, _STIRLING_SMALL, _correction_difference, gammaln1p
 
 _Where = Bool[Array, "..."]
 
@@ -36,13 +37,13 @@ _TEMME_WIDTH = 0.3  # how far from the mean, as |a y - b x| over the smaller sha
 class Point(NamedTuple):
     """Where I_x(a, b) is wanted: x + y = 1, each rounded, a y, b x, and `excess` = a y - b x."""
 
-    a: Values
-    b: Values
-    x: Values
-    y: Values
-    ay: Values
-    bx: Values
-    excess: Values
+    a: Real
+    b: Real
+    x: Real
+    y: Real
+    ay: Real
+    bx: Real
+    excess: Real
 
 
 def _flip(where: _Where, p: Point) -> Point:
@@ -96,7 +97,7 @@ def regions(p: Point, both: Any = True) -> tuple[_Where, _Where]:
 # The exponent: a log(n x / a) + b log(n y / b) for n = a + b, in pairs.
 
 
-def log_parts(x: Pair, m: Values, difference: Pair, shift: Values) -> tuple[Values, Pair, Pair]:
+def log_parts(x: Pair, m: Real, difference: Pair, shift: Real) -> tuple[Real, Pair, Pair]:
     """As `log_ratio_parts`, for a pair x, given times 2^shift, whose difference from m is known."""
     top, kx = jnp.frexp(x[0])
     bottom, km = jnp.frexp(m)
@@ -126,7 +127,7 @@ def _add(x: Pair, y: Pair) -> Pair:
     return hi, lo + (x[1] + y[1])
 
 
-def _power(a: Values, m: Pair, excess: Pair, offset: Pair, shift: Values) -> Pair:
+def _power(a: Real, m: Pair, excess: Pair, offset: Pair, shift: Real) -> Pair:
     """a log(m / a) + a - m where a >= 1, with a - m = `excess`, else a log m - `offset`, for m given times 2^shift."""
     small = a < 1
     reference, none = jnp.where(small, 1, a), jnp.zeros_like(a)
@@ -141,7 +142,7 @@ def _power(a: Values, m: Pair, excess: Pair, offset: Pair, shift: Values) -> Pai
     return jnp.where(is_near, near[0], far[0]), jnp.where(is_near, near[1], far[1])
 
 
-def _exact_product(x: Values, y: Pair) -> Pair:
+def _exact_product(x: Real, y: Pair) -> Pair:
     """x y to twice the precision; `product` is short of that by a third, too much for what cancels in the excess."""
     (a, b), (c, d) = _split(x), _split(y[0])
     first, lost = two_sum(a * c, a * d)
@@ -149,12 +150,12 @@ def _exact_product(x: Values, y: Pair) -> Pair:
     return two_sum(second, ((lost + also_lost) + b * d) + x * y[1])
 
 
-def pair_excess(a: Values, b: Values, x: Pair, y: Pair) -> Pair:
+def pair_excess(a: Real, b: Real, x: Pair, y: Pair) -> Pair:
     """a y - b x as a pair."""
     return two_sum(*_add(_exact_product(a, y), _exact_product(-b, x)))
 
 
-def pair_exponent(a: Values, b: Values, x: Pair, y: Pair, scaled: _Where) -> Pair:
+def pair_exponent(a: Real, b: Real, x: Pair, y: Pair, scaled: _Where) -> Pair:
     """log(x^a y^b / B(a, b)) less the logarithm of `scale(a, b)`, for pairs x + y = 1.
 
     Where `scaled`, x is given times 2^60, since the parts of an x near the smallest number would be lost.
@@ -170,7 +171,7 @@ def pair_exponent(a: Values, b: Values, x: Pair, y: Pair, scaled: _Where) -> Pai
 
     # One power a turn, which halves what there is to compile; not stacked, since XLA does not vectorise what it joins.
     def add_power(i: Array, total: Pair) -> Pair:
-        def own(p: Values, q: Values) -> Values:
+        def own(p: Real, q: Real) -> Real:
             return jnp.where(i == 0, p, q)
 
         m = product(n, (own(x[0], y[0]), own(x[1], y[1])))
@@ -185,7 +186,7 @@ def pair_exponent(a: Values, b: Values, x: Pair, y: Pair, scaled: _Where) -> Pai
     return jnp.where(finite, hi, -jnp.inf), jnp.where(finite, lo, 0)
 
 
-def _log_gamma_rest(z: Values) -> Values:
+def _log_gamma_rest(z: Real) -> Real:
     """log Γ(1 + z), less Stirling's formula where z >= 1."""
     large, small = z >= 8, z < 1
     tail = chebyshev(_STIRLING_LARGE, 2 * (8 / jnp.where(large, z, 8)) ** 2 - 1)
@@ -196,14 +197,14 @@ def _log_gamma_rest(z: Values) -> Values:
     return jnp.where(small, low, jnp.where(large, tail, bulk) / 12 / jnp.where(small, 1, z))
 
 
-def scale(a: Values, b: Values) -> Values:
+def scale(a: Real, b: Real) -> Real:
     """x^a y^b / B(a, b) over the exponential of the exponent."""
     # Not `minimum`, whose second derivatives at a = b are not those of a symmetric function.
     low, high = jnp.where(a <= b, a, b), jnp.where(a <= b, b, a)
     ratio = 1 + low / high
     both, one, n = low >= 1, high >= 1, low + high
 
-    def add_rest(i: Array, total: Values) -> Values:
+    def add_rest(i: Array, total: Real) -> Real:
         rest = _log_gamma_rest(jnp.where(i == 0, low, jnp.where(i == 1, n, high)))
         return total + jnp.where(i == 1, -rest, rest)
 
@@ -220,12 +221,12 @@ def scale(a: Values, b: Values) -> Values:
 # The smaller tail over the exponential, in three formulas.
 
 
-def _turns(steps: Values) -> Array:
+def _turns(steps: Real) -> Array:
     """How often a loop of `_UNROLLED` steps is gone through for the slowest element."""
     return jnp.ceil(jnp.max(steps) / _UNROLLED).astype(jnp.int32) if steps.size else jnp.int32(1)
 
 
-def _fraction(p: Point) -> Values:
+def _fraction(p: Point) -> Real:
     """The continued fraction K of DLMF 8.17.22, whose even part is x^a y^b / (B(a, b) I), from its end to its start.
 
     Written in 1 / (a + 2 j - 1), b x and a y - b x, so that for large shapes derivatives have their digits.
@@ -240,13 +241,13 @@ def _fraction(p: Point) -> Values:
     turns = _turns(steps)
     count = 1 + turns * _UNROLLED
 
-    def inner(j: Values, rest: Values) -> tuple[Values, Values]:
+    def inner(j: Real, rest: Real) -> tuple[Real, Real]:
         u = 1 / (p.a + (2 * j - 1))
         w = p.bx - j * p.x
         tail = (p.x + w * u) * (j * w / (j * (1 + w * u) + rest))
         return (p.excess + 1) + (j - 1) * (1 + p.y) + tail, u
 
-    def turn(i: Array, rest: Values) -> Values:
+    def turn(i: Array, rest: Real) -> Real:
         for k in range(_UNROLLED):
             j = (count - i * _UNROLLED - k).astype(p.x.dtype)
             total, u = inner(j, rest)
@@ -260,7 +261,7 @@ def _fraction(p: Point) -> Values:
     return total * jnp.where(small, p.a / (1 + p.a), 1 / (1 + 1 / jnp.where(small, 1, p.a)))
 
 
-def gamma_ratio(a: Values, b: Values) -> Values:
+def gamma_ratio(a: Real, b: Real) -> Real:
     """log Γ(a + b) - log Γ(b) - a log b for b >= 8 and 0 < a < 2, with its digits and those of its derivatives."""
     v = a / (2 * b + a)
     w, tail = v * v, jnp.zeros_like(v)
@@ -271,7 +272,7 @@ def gamma_ratio(a: Values, b: Values) -> Values:
     return (a * v + (a + b) * rest) - (v + rest / 2) - _correction_difference(a, b)
 
 
-def raise_by(steps: range, a: Values, b: Values) -> Values:
+def raise_by(steps: range, a: Real, b: Real) -> Real:
     """The sum of log(1 + a / (b + i)) over i in `steps`, with its digits for small a."""
     product = jnp.zeros_like(a)
     for i in steps:
@@ -280,7 +281,7 @@ def raise_by(steps: range, a: Values, b: Values) -> Values:
     return log1p(product)
 
 
-def taylor_parts(p: Point) -> tuple[Values, Values, Values]:
+def taylor_parts(p: Point) -> tuple[Real, Real, Real]:
     """r, c and s with which I = (r x)^a exp(c) (1 + s), where s is a Σ (1 - b)_k x^k / (k! (a + k)).
 
     For small x and b x. For large b, r is b; else c is short of log((a + b) / b). It is small with a.
@@ -289,7 +290,7 @@ def taylor_parts(p: Point) -> tuple[Values, Values, Values]:
     least, bits = (20, 38) if wide else (12, 18)
     turns = _turns(jnp.maximum(least, 2 - bits / jnp.log(jax.lax.stop_gradient(p.x))))
 
-    def turn(i: Array, total: Values) -> Values:
+    def turn(i: Array, total: Real) -> Real:
         for k in range(_UNROLLED):
             j = ((turns - i) * _UNROLLED - k).astype(p.x.dtype)
             total = (p.x - p.bx * (1 / j)) * (1 / (p.a + j) + total)
@@ -304,7 +305,7 @@ def taylor_parts(p: Point) -> tuple[Values, Values, Values]:
     return raised, constant, p.a * total
 
 
-def _taylor(p: Point) -> Values:
+def _taylor(p: Point) -> Real:
     """The upper tail for small x, b x and a."""
     raised, constant, rest = taylor_parts(p)
     large = p.b >= 8
@@ -331,7 +332,7 @@ def _temme_polynomials(dtype: Any) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(c) for c in p) for p in d)
 
 
-def _sum_rows(eta: Values, kappa: Values, add: Any, start: Any) -> Any:
+def _sum_rows(eta: Real, kappa: Real, add: Any, start: Any) -> Any:
     """Goes through the d_n(κ) from the last to d_1 with `add(n, d_n, total)`."""
     rows = _temme_polynomials(eta.dtype)
     table = jnp.asarray([row + (0.0,) * (len(rows) - len(row)) for row in rows], eta.dtype)
@@ -347,15 +348,15 @@ def _sum_rows(eta: Values, kappa: Values, add: Any, start: Any) -> Any:
 
 
 @Joint
-def temme_series(eta: Values, kappa: Values) -> Values:
+def temme_series(eta: Real, kappa: Real) -> Real:
     """η / μ."""
     return 1 + eta * _sum_rows(eta, kappa, lambda n, d, total: total * eta + d, jnp.zeros_like(eta))
 
 
-def temme_sum(size: Values, kappa: Values, eta: Values) -> Values:
+def temme_sum(size: Real, kappa: Real, eta: Real) -> Real:
     """S = √(2 π A) e^(A η² / 2) (upper tail - erfc(η √(A / 2)) / 2) for A = a (1 + κ): integration by parts."""
 
-    def add(n: Array, d: Values, totals: Any) -> Any:
+    def add(n: Array, d: Real, totals: Any) -> Any:
         total, later, last = totals
         new = later * ((n + 1) / size) + d
         return total * eta + new, last, new
@@ -364,7 +365,7 @@ def temme_sum(size: Values, kappa: Values, eta: Values) -> Values:
     return total / (1 + later / size)
 
 
-def smaller_tail(p: Point, weight: Values, both: Any = True) -> Values:
+def smaller_tail(p: Point, weight: Real, both: Any = True) -> Real:
     """The smaller tail over x^a y^b / B(a, b) / `weight`, or itself by the Taylor series; not for Temme's region."""
     _, p, at = _start(p, both)
 

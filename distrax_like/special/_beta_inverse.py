@@ -8,11 +8,11 @@ import jax.scipy.special as jsp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._beta_formulas import scale, taylor_parts
-from distrax_like.special._compensated import (
+from distrax_like._misc import Numeric, Real, promote
+
+from ._beta_formulas import scale, taylor_parts
+from ._compensated import (
     Pair,
-    Values,
     log1p,
     log_ratio_pair,
     log_ratio_parts,
@@ -20,8 +20,8 @@ from distrax_like.special._compensated import (
     product,
     two_sum,
 )
-from distrax_like.special._gamma_inverse import _log_pair
-from distrax_like.special._incomplete_beta import (
+from ._gamma_inverse import _log_pair
+from ._incomplete_beta import (
     _density,
     _density_factor,
     _factor_and_slopes,
@@ -34,11 +34,11 @@ from distrax_like.special._incomplete_beta import (
 )
 
 
-def _guess(a: Values, b: Values, log_t: Values, weight: Values) -> Values:
+def _guess(a: Real, b: Real, log_t: Real, weight: Real) -> Real:
     """The logit of about the x with log I_x(a, b) = log t for t <= 1 / 2: by the first term, or nearly normal."""
 
     # -log B(a, b) is that of `weight`, which is `scale`, and two powers.
-    def power(c: Values, d: Values) -> Values:
+    def power(c: Real, d: Real) -> Real:
         whole = c >= 1
         log = jnp.where(whole, log1p(d / jnp.maximum(c, 1)), jnp.log(c + d))
         return c * log - jnp.where(whole, 0, c)
@@ -62,7 +62,7 @@ def _guess(a: Values, b: Values, log_t: Values, weight: Values) -> Values:
     return jnp.where(both, jnp.maximum(tail, jnp.log(a / b) - 2 * w), jnp.where(a > 1, end, tail))
 
 
-def _refined(a: Values, b: Values, x: Values, log_p: Pair) -> Values:
+def _refined(a: Real, b: Real, x: Real, log_p: Pair) -> Real:
     """x, where it is small, by a last step in log x whose large part, log(p) / a, is a pair."""
     here = (a <= 1) & (jnp.maximum(b, 1) * x < 1) & (x < 0.6) & (x > jnp.finfo(x.dtype).tiny)
     a, b, z = jnp.where(here, a, 1), jnp.where(here, b, 1), jnp.where(here, x, 0.25)
@@ -86,7 +86,7 @@ def _refined(a: Values, b: Values, x: Values, log_p: Pair) -> Values:
     return jnp.where(here & (jnp.abs(change) < 0.01), x * (1 + change), x)
 
 
-def _solve(a: Values, b: Values, t: Values, lower: bool) -> Values:
+def _solve(a: Real, b: Real, t: Real, lower: bool) -> Real:
     """The solution where it is at most 1 / 2, or else less 1: a number with all its digits either way."""
     eps = float(jnp.finfo(a.dtype).eps)
     tiny = float(jnp.finfo(a.dtype).tiny)
@@ -144,14 +144,14 @@ def _solve(a: Values, b: Values, t: Values, lower: bool) -> Values:
     return jnp.where(signed == 0, 0, jnp.where(small, v, -v))
 
 
-def _oriented(a: Values, b: Values, signed: Values) -> tuple[Any, tuple[Values, Values, Values]]:
+def _oriented(a: Real, b: Real, signed: Real) -> tuple[Any, tuple[Real, Real, Real]]:
     """Whether the solution is the small one of x and 1 - x, and the arguments at that."""
     small = signed >= 0
     v = jnp.maximum(jnp.where(small, signed, -signed), jnp.finfo(a.dtype).tiny)
     return small, (jnp.where(small, a, b), jnp.where(small, b, a), v)
 
 
-def _vanishes(signed: Values) -> Any:
+def _vanishes(signed: Real) -> Any:
     """Whether x or 1 - x underflows."""
     return jnp.abs(signed) <= jnp.finfo(signed.dtype).tiny
 
@@ -159,7 +159,7 @@ def _vanishes(signed: Values) -> Any:
 def _inverse(lower: bool) -> Any:
     solve = jax.custom_jvp(jax.jit(lambda a, b, t: _solve(a, b, t, lower)))
 
-    def rule(primals: tuple[Values, ...], tangents: tuple[Any, ...]) -> tuple[Values, Values]:
+    def rule(primals: tuple[Real, ...], tangents: tuple[Any, ...]) -> tuple[Real, Real]:
         signed = solve(*primals)
         a, b, t = primals
         small, args = _oriented(a, b, signed)
@@ -189,7 +189,7 @@ def _inverse(lower: bool) -> Any:
 signed_betaincinv, _signed_betainccinv = _inverse(True), _inverse(False)
 
 
-def _evaluate(fn: Any, a: Numeric, b: Numeric, t: Numeric, at_zero: float, at_one: float) -> Values:
+def _evaluate(fn: Any, a: Numeric, b: Numeric, t: Numeric, at_zero: float, at_one: float) -> Real:
     a, b, t = jnp.broadcast_arrays(*promote(a, b, t))
     shapes = (a > 0) & (b > 0) & jnp.isfinite(a) & jnp.isfinite(b)
     inside = shapes & (t > 0) & (t < 1)
@@ -199,7 +199,7 @@ def _evaluate(fn: Any, a: Numeric, b: Numeric, t: Numeric, at_zero: float, at_on
     return jnp.where(inside, value, jnp.where(shapes, edge, jnp.nan).astype(t.dtype))
 
 
-def betaincinv(a: Numeric, b: Numeric, p: Numeric) -> Values:
+def betaincinv(a: Numeric, b: Numeric, p: Numeric) -> Real:
     """The x at which I_x(a, b) = p, for a, b > 0 and 0 <= p <= 1.
 
     Halley's method in the logit of x on the log of the smaller tail, which is concave there, evaluated at the smaller
@@ -216,6 +216,6 @@ def betaincinv(a: Numeric, b: Numeric, p: Numeric) -> Values:
     return _evaluate(signed_betaincinv, a, b, p, 0.0, 1.0)
 
 
-def betainccinv(a: Numeric, b: Numeric, q: Numeric) -> Values:
+def betainccinv(a: Numeric, b: Numeric, q: Numeric) -> Real:
     """The x at which 1 - I_x(a, b) = q, with its digits for small q; see `betaincinv`."""
     return _evaluate(_signed_betainccinv, a, b, q, 1.0, 0.0)

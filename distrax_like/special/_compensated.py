@@ -11,16 +11,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Array, Float
 
-Values = Float[Array, "..."]
-Pair = tuple[Values, Values]
+from distrax_like._misc import Real
+
+Pair = tuple[Real, Real]
 
 _LOG2 = (0.6931471805599453, 2.3190468138462996e-17)
 _TWO_THIRDS = (0.6666666666666666, 3.700743415417188e-17)
 
 
-def differentiable(fn: Callable[..., Values]) -> Any:
+def differentiable(fn: Callable[..., Real]) -> Any:
     """An elementwise `fn` of arrays of one shape with derivatives of every order, in forward and reverse mode.
 
     A partial derivative is the forward derivative of `fn` for a constant tangent of ones, a function like `fn`: nothing
@@ -30,19 +30,19 @@ def differentiable(fn: Callable[..., Values]) -> Any:
 
     @functools.cache
     def partial(i: int) -> Any:
-        def slope(*args: Values) -> Values:
+        def slope(*args: Real) -> Real:
             return jax.jvp(lambda z: fn(*args[:i], z, *args[i + 1 :]), (args[i],), (jnp.ones_like(args[i]),))[1]
 
         return differentiable(slope)
 
-    def rule(primals: tuple[Values, ...], tangents: tuple[Any, ...]) -> tuple[Values, Values]:
+    def rule(primals: tuple[Real, ...], tangents: tuple[Any, ...]) -> tuple[Real, Real]:
         return compiled(*primals), add_tangents(primals, tangents, *(partial(i) for i in range(len(primals))))
 
     compiled.defjvp(rule, symbolic_zeros=True)
     return compiled
 
 
-def add_tangents(primals: tuple[Values, ...], tangents: tuple[Any, ...], *slopes: Callable[..., Values]) -> Values:
+def add_tangents(primals: tuple[Real, ...], tangents: tuple[Any, ...], *slopes: Callable[..., Real]) -> Real:
     """The sum of each slope, a function of the primals, times its tangent; those without a tangent are not computed."""
     total = jnp.zeros_like(primals[0])
     for slope, tangent in zip(slopes, tangents):
@@ -51,14 +51,14 @@ def add_tangents(primals: tuple[Values, ...], tangents: tuple[Any, ...], *slopes
     return total
 
 
-def set_slopes(fn: Any, *slopes: Callable[..., Values]) -> None:
+def set_slopes(fn: Any, *slopes: Callable[..., Real]) -> None:
     """Gives a `jax.custom_jvp` function its partial derivatives, functions of the same arguments."""
     fn.defjvp(
         lambda primals, tangents: (fn(*primals), add_tangents(primals, tangents, *slopes)), symbolic_zeros=True
     )
 
 
-def with_slopes(fn: Callable[..., Values], *slopes: Callable[..., Values]) -> Any:
+def with_slopes(fn: Callable[..., Real], *slopes: Callable[..., Real]) -> Any:
     """`fn`, whose derivatives are these functions."""
     value = jax.custom_jvp(jax.jit(fn))
     set_slopes(value, *slopes)
@@ -66,13 +66,13 @@ def with_slopes(fn: Callable[..., Values], *slopes: Callable[..., Values]) -> An
 
 
 def weighted(
-    factor: Callable[..., Values], exponent: Callable[..., Pair], slopes: tuple[Callable[..., Values], ...]
+    factor: Callable[..., Real], exponent: Callable[..., Pair], slopes: tuple[Callable[..., Real], ...]
 ) -> Any:
     """`factor` times the exponential of `exponent`, whose derivatives are `slopes`."""
 
     @jax.custom_jvp
     @jax.jit
-    def value(*args: Values) -> Values:
+    def value(*args: Real) -> Real:
         hi, lo = exponent(*args)
         # In two halves: the exponential may be below the normal range where the product is not.
         root = jnp.exp(hi / 2)
@@ -81,7 +81,7 @@ def weighted(
 
     @functools.cache
     def partial(i: int) -> Any:
-        def slope(*args: Values) -> Values:
+        def slope(*args: Real) -> Real:
             here, there = jax.jvp(
                 lambda z: factor(*args[:i], z, *args[i + 1 :]), (args[i],), (jnp.ones_like(args[i]),)
             )
@@ -94,12 +94,12 @@ def weighted(
     return value
 
 
-def is_double(x: Values) -> bool:
+def is_double(x: Real) -> bool:
     """Whether the dtype has more digits than single precision, for which fewer terms are enough."""
     return jnp.finfo(x.dtype).nmant > 30
 
 
-def chebyshev(coefficients: tuple[float, ...], t: Values) -> Values:
+def chebyshev(coefficients: tuple[float, ...], t: Real) -> Real:
     """The Chebyshev series at t in [-1, 1], as long as the dtype needs."""
     small = float(jnp.finfo(t.dtype).eps) / 32
     kept = [c for c in coefficients if abs(c) > small]
@@ -109,33 +109,33 @@ def chebyshev(coefficients: tuple[float, ...], t: Values) -> Values:
     return t * last - before + kept[0]
 
 
-def log1p(x: Values) -> Values:
+def log1p(x: Real) -> Real:
     """log(1 + x); XLA's was wrong by 100 ulp in double precision for x in (-0.42, -0.3) until jaxlib 0.11."""
     far = x < -0.2
     return jnp.where(far, jnp.log(jnp.where(far, 1 + x, 1)), jnp.log1p(jnp.where(far, 0, x)))
 
 
-def two_sum(x: Values, y: Values) -> Pair:
+def two_sum(x: Real, y: Real) -> Pair:
     """x + y exactly."""
     total = x + y
     other = total - x
     return total, (x - (total - other)) + (y - other)
 
 
-def one_minus(x: Values) -> Pair:
+def one_minus(x: Real) -> Pair:
     """1 - x exactly, for x < 2."""
     # XLA would simplify the sum with a constant 1, and lose what was rounded off.
     return two_sum(jax.lax.optimization_barrier(jnp.ones_like(x)), -x)
 
 
-def _split(x: Values) -> Pair:
+def _split(x: Real) -> Pair:
     info = jnp.finfo(x.dtype)
     # Rounding, not the subtraction of a multiple: compilers that fuse products and sums would spoil that.
     hi = jax.lax.reduce_precision(x, exponent_bits=info.bits - info.nmant - 1, mantissa_bits=(info.nmant - 1) // 2)
     return hi, x - hi
 
 
-def two_product(x: Values, y: Values) -> Pair:
+def two_product(x: Real, y: Real) -> Pair:
     """x y exactly, but for an error far below the pair's last place."""
     (a, b), (c, d) = _split(x), _split(y)
     return two_sum(a * c, a * d + b * c + b * d)
@@ -147,14 +147,14 @@ def product(x: Pair, y: Pair) -> Pair:
     return hi, lo + (x[0] * y[1] + x[1] * y[0])
 
 
-def _constant(pair: tuple[float, float], like: Values) -> Pair:
+def _constant(pair: tuple[float, float], like: Real) -> Pair:
     hi = jnp.asarray(pair[0], like.dtype)
     # What the dtype does not hold of the first number belongs to the second.
     rest = pair[0] - float(jnp.finfo(like.dtype).dtype.type(pair[0]))
     return hi, jnp.asarray(rest + pair[1], like.dtype)
 
 
-def log_ratio_parts(x: Values, m: Values) -> tuple[Values, Pair, Pair]:
+def log_ratio_parts(x: Real, m: Real) -> tuple[Real, Pair, Pair]:
     """log(x / m) as k log 2 + 2 v + c, for positive numbers: k is whole, v and c are pairs, and v of at most 0.172.
 
     With x / m scaled by 2^-k into [1 / √2, √2], v = (x - m) / (x + m), whose numerator is exact, and
@@ -184,7 +184,7 @@ def log_ratio_parts(x: Values, m: Values) -> tuple[Values, Pair, Pair]:
     return k, pair, (cube[0], cube[1] + v * w * w * tail)
 
 
-def log_ratio_pair(parts: tuple[Values, Pair, Pair]) -> Pair:
+def log_ratio_pair(parts: tuple[Real, Pair, Pair]) -> Pair:
     """log(x / m) as one pair, from `log_ratio_parts`."""
     k, (v, v_lo), (c, c_lo) = parts
     bits = jnp.finfo(v.dtype).nmant - 12
@@ -194,7 +194,7 @@ def log_ratio_pair(parts: tuple[Values, Pair, Pair]) -> Pair:
     return hi, lo_lo + (lo + (k * ((_LOG2[0] - first) + _LOG2[1]) + (2 * v_lo + c_lo)))
 
 
-def power_exponent(a: Values, x: Values, small: Any) -> tuple[Pair, Values]:
+def power_exponent(a: Real, x: Real, small: Any) -> tuple[Pair, Real]:
     """a log(x / a) + a - x as a pair, or a log x - x where `small`; and log(x / a) or log x, its derivative in a.
 
     Both for positive finite a and x. Near x = a the first is (x - a) v - a c, in which nothing cancels.

@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import Values, log1p, set_slopes, two_sum, with_slopes
-from distrax_like.special._stirling import log_ratio, stirlerr
+from distrax_like._misc import Numeric, Real, promote
+
+from ._compensated import log1p, set_slopes, two_sum, with_slopes
+from ._stirling import log_ratio, stirlerr
 
 _log1mexp = with_slopes(
     lambda x: jnp.where(
@@ -19,7 +20,7 @@ _log1mexp = with_slopes(
 )
 
 
-def log1mexp(x: Numeric) -> Values:
+def log1mexp(x: Numeric) -> Real:
     """log(1 - exp(-|x|)), with its digits for small and for large x.
 
     It is log(-expm1(-|x|)) below log 2 and log1p(-exp(-|x|)) above. Error at most 3 ulp in both widths, of the
@@ -31,7 +32,7 @@ def log1mexp(x: Numeric) -> Values:
 
 
 @jax.custom_jvp
-def _log_sub_exp(x: Values, y: Values) -> Values:
+def _log_sub_exp(x: Real, y: Real) -> Real:
     high, low = jnp.maximum(x, y), jnp.minimum(x, y)
     # Two equal infinities have no difference: e^-inf - e^-inf is 0, e^inf - e^inf is nothing.
     gap = jnp.where((high == low) | (high == -jnp.inf), 0, high - low)
@@ -41,7 +42,7 @@ def _log_sub_exp(x: Values, y: Values) -> Values:
 set_slopes(_log_sub_exp, lambda x, y: -1 / jnp.expm1(y - x), lambda x, y: -1 / jnp.expm1(x - y))
 
 
-def log_sub_exp(x: Numeric, y: Numeric, return_sign: bool = False) -> Values | tuple[Values, Values]:
+def log_sub_exp(x: Numeric, y: Numeric, return_sign: bool = False) -> Real | tuple[Real, Real]:
     """log|exp(x) - exp(y)|, and the sign of the difference where `return_sign`.
 
     It is max(x, y) + log1mexp(x - y). Error at most 1 ulp in both widths, besides an epsilon of max(|x|, 1) near
@@ -54,7 +55,7 @@ def log_sub_exp(x: Numeric, y: Numeric, return_sign: bool = False) -> Values | t
     return (out, jnp.sign(x - y)) if return_sign else out
 
 
-def _even_log_cosh(x: Values) -> Values:
+def _even_log_cosh(x: Real) -> Real:
     size = jnp.abs(x)
     small = jnp.minimum(size, 1)
     # cosh x - 1 without cancellation, from expm1.
@@ -66,7 +67,7 @@ def _even_log_cosh(x: Values) -> Values:
 _log_cosh = with_slopes(_even_log_cosh, jnp.tanh)
 
 
-def log_cosh(x: Numeric) -> Values:
+def log_cosh(x: Numeric) -> Real:
     """log cosh x, for any x: log1p(cosh x - 1) for |x| < 1, else |x| + log1p(exp(-2 |x|)) - log 2.
 
     Error at most 5 ulp in both widths, of the derivative tanh x 3.
@@ -84,7 +85,7 @@ _log1psquare = with_slopes(
 )
 
 
-def log1psquare(x: Numeric) -> Values:
+def log1psquare(x: Numeric) -> Real:
     """log(1 + x^2), where x^2 may overflow or be small beside 1.
 
     Error at most 2 ulp in both widths, of the derivative 2 x / (1 + x^2) 2.
@@ -97,7 +98,7 @@ _sqrt1pm1 = with_slopes(
 )
 
 
-def sqrt1pm1(x: Numeric) -> Values:
+def sqrt1pm1(x: Numeric) -> Real:
     """sqrt(1 + x) - 1 = x / (1 + sqrt(1 + x)), for x >= -1. Error at most 2 ulp, of the derivative 2; NaN below."""
     return _sqrt1pm1(promote(x))
 
@@ -109,7 +110,7 @@ _softplus_inverse = with_slopes(
 )
 
 
-def softplus_inverse(x: Numeric) -> Values:
+def softplus_inverse(x: Numeric) -> Real:
     """log(exp(x) - 1), the inverse of softplus, for x >= 0.
 
     It is log(expm1(x)) below 2 and x + log1p(-exp(-x)) above, and neither overflows nor cancels. Error at most 3 ulp in
@@ -118,20 +119,20 @@ def softplus_inverse(x: Numeric) -> Values:
     return _softplus_inverse(promote(x))
 
 
-def xlogy(x: Numeric, y: Numeric) -> Values:
+def xlogy(x: Numeric, y: Numeric) -> Real:
     """x log y, with 0 log 0 = 0 and a gradient of zero there, where JAX's gradient is NaN."""
     x, y = promote(x, y)
     return jsp.xlogy(x, jnp.where((x == 0) & (y == 0), 1, y))
 
 
-def xlog1py(x: Numeric, y: Numeric) -> Values:
+def xlog1py(x: Numeric, y: Numeric) -> Real:
     """x log(1 + y), with 0 log 0 = 0 and a gradient of zero there, where JAX's gradient is NaN."""
     x, y = promote(x, y)
     return jsp.xlog1py(x, jnp.where((x == 0) & (y == -1), 0, y))
 
 
 @jax.custom_jvp
-def _atan_difference(x: Values, y: Values) -> Values:
+def _atan_difference(x: Real, y: Real) -> Real:
     # Divided by the larger of the two, which keeps 1 + x y from overflowing.
     swap = jnp.abs(x) > jnp.abs(y)
     small, big = jnp.where(swap, y, x), jnp.where(swap, x, y)
@@ -140,7 +141,7 @@ def _atan_difference(x: Values, y: Values) -> Values:
     return jnp.arctan2((difference + lo) / scale, 1 / scale + small * (big / scale))
 
 
-def _atan_slope(x: Values) -> Values:
+def _atan_slope(x: Real) -> Real:
     # No square of a large number.
     size = jnp.abs(x)
     big = jnp.maximum(size, 1)
@@ -150,7 +151,7 @@ def _atan_slope(x: Values) -> Values:
 set_slopes(_atan_difference, lambda x, y: _atan_slope(x), lambda x, y: -_atan_slope(y))
 
 
-def atan_difference(x: Numeric, y: Numeric) -> Values:
+def atan_difference(x: Numeric, y: Numeric) -> Real:
     """atan(x) - atan(y), with its digits where x and y are close: atan2(x - y, 1 + x y), for any signs and sizes.
 
     Error at most 2 ulp in both widths, of the derivatives 1 / (1 + x^2) and -1 / (1 + y^2) 2.
@@ -161,7 +162,7 @@ def atan_difference(x: Numeric, y: Numeric) -> Values:
     return _atan_difference(x, y)
 
 
-def log_combinations(n: Numeric, counts: Numeric) -> Values:
+def log_combinations(n: Numeric, counts: Numeric) -> Real:
     """The log of the multinomial coefficient n! / Π k_i! of counts k that sum to n; they need not be whole.
 
     With Stirling's error δ it is Σ k log(n / k) + (log(2 π n) - Σ log(2 π k)) / 2 + δ(n) - Σ δ(k) over k > 0, in which
@@ -179,25 +180,25 @@ def log_combinations(n: Numeric, counts: Numeric) -> Values:
     return jnp.where(n == 0, 0, total)
 
 
-def soft_threshold(x: Numeric, threshold: Numeric) -> Values:
+def soft_threshold(x: Numeric, threshold: Numeric) -> Real:
     """sign(x) max(|x| - threshold, 0): the proximal operator of threshold |x|, for a threshold >= 0."""
     x, threshold = promote(x, threshold)
     return jnp.sign(x) * jax.nn.relu(jnp.abs(x) - threshold)
 
 
-def clip_by_value_preserve_gradient(x: Numeric, low: Numeric, high: Numeric) -> Values:
+def clip_by_value_preserve_gradient(x: Numeric, low: Numeric, high: Numeric) -> Real:
     """x clipped to [low, high], with the gradient of x."""
     x, low, high = promote(x, low, high)
     return x + jax.lax.stop_gradient(jnp.clip(x, low, high) - x)
 
 
-def smootherstep(x: Numeric) -> Values:
+def smootherstep(x: Numeric) -> Real:
     """6 x^5 - 15 x^4 + 10 x^3 for x in [0, 1], 0 below and 1 above: a step with two continuous derivatives."""
     x = jnp.clip(promote(x), 0, 1)
     return x**3 * (x * (6 * x - 15) + 10)
 
 
-def round_exponential_bump_function(x: Numeric) -> Values:
+def round_exponential_bump_function(x: Numeric) -> Real:
     """exp(-x^2 / (1 - x^2)) for |x| < 1, else 0: smooth, 1 at 0, with support [-1, 1]."""
     x = promote(x)
     outside = jnp.abs(x) >= 1

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import jax.scipy.special as jsp
 from jaxtyping import Array, Bool
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import (
+from distrax_like._misc import Numeric, Real, promote
+
+from ._compensated import (
     Pair,
-    Values,
     add_tangents,
     differentiable,
     is_double,
@@ -21,7 +21,7 @@ from distrax_like.special._compensated import (
     two_product,
     two_sum,
 )
-from distrax_like.special._incomplete_gamma import (
+from ._incomplete_gamma import (
     _density,
     _density_factor,
     _exponent,
@@ -34,7 +34,7 @@ from distrax_like.special._incomplete_gamma import (
     _tail_exponent,
     _taylor_sum,
 )
-from distrax_like.special._stirling import _gammaln, gammaln1p
+from ._stirling import _gammaln, gammaln1p
 
 
 def _log_pair(x: Pair) -> Pair:
@@ -43,7 +43,7 @@ def _log_pair(x: Pair) -> Pair:
     return two_sum(log, log_lo + x[1] / x[0])
 
 
-def _small_x(a: Values, log_p: Pair) -> tuple[Values, Bool[Array, "..."]]:
+def _small_x(a: Real, log_p: Pair) -> tuple[Real, Bool[Array, "..."]]:
     """The solution where it is at most 1, and where that is so.
 
     There log x = e - log(1 + a s(x)) / a with e = (log p + log Γ(1 + a)) / a, which is large and kept as a pair.
@@ -55,7 +55,7 @@ def _small_x(a: Values, log_p: Pair) -> tuple[Values, Bool[Array, "..."]]:
     back, back_lo = two_product(e, a)
     e_lo = jnp.where(jnp.isfinite(e), ((hi - back) - back_lo + (lo + log_p[1])) / a, 0)
 
-    def rest(x: Values) -> Values:
+    def rest(x: Real) -> Real:
         return log1p(a * _taylor_sum(a, x)) / a
 
     here = e <= rest(jnp.ones_like(a))
@@ -70,7 +70,7 @@ def _small_x(a: Values, log_p: Pair) -> tuple[Values, Bool[Array, "..."]]:
     return root * (1 + jnp.expm1(e_lo - rest(jnp.exp(u)))) * root, here
 
 
-def _start(a: Values, lower: Any, log_t: Values) -> Values:
+def _start(a: Real, lower: Any, log_t: Real) -> Real:
     """A first guess of a solution above 1: Wilson and Hilferty's, or the leading terms of the tails."""
     t = jnp.exp(log_t)
     z = jsp.ndtri(jnp.maximum(t, jnp.finfo(a.dtype).tiny)) * jnp.where(lower, 1, -1)
@@ -81,7 +81,7 @@ def _start(a: Values, lower: Any, log_t: Values) -> Values:
     return jnp.maximum(jnp.where((a >= 0.5) & (cube > 0.3), a * cube**3, jnp.where(lower, power, tail)), 1)
 
 
-def _large_x(a: Values, lower: Any, log_t: Values, here: Any) -> Values:
+def _large_x(a: Real, lower: Any, log_t: Real, here: Any) -> Real:
     """The solution where it is at least 1, of log P = log t where `lower`, else of log Q = log t."""
     eps = float(jnp.finfo(a.dtype).eps)
     a, log_t = jnp.where(here, a, 1), jnp.where(here, log_t, -0.5)
@@ -111,7 +111,7 @@ def _large_x(a: Values, lower: Any, log_t: Values, here: Any) -> Values:
     return jax.lax.while_loop(more, step, (0, _start(a, lower, log_t), jnp.ones_like(a)))[1]
 
 
-def _solve(a: Values, t: Values, lower: bool) -> Values:
+def _solve(a: Real, t: Real, lower: bool) -> Real:
     other = one_minus(t)
     p, q = ((t, jnp.zeros_like(t)), other) if lower else (other, (t, jnp.zeros_like(t)))
     log_p, log_q = _log_pair(p), _log_pair(q)
@@ -122,7 +122,7 @@ def _solve(a: Values, t: Values, lower: bool) -> Values:
 
 
 @differentiable
-def _ratio(a: Values, x: Values) -> Values:
+def _ratio(a: Real, x: Real) -> Real:
     """The derivative of P in a over that in x: less of that of the solution in a."""
     at, slope = _regions(a, x), _factor_and_slope(a, x)[1]
     density = _density_factor(a, x) * jnp.where(at.taylor, _density(a, x) / _density_factor(a, x), 1)
@@ -132,14 +132,14 @@ def _ratio(a: Values, x: Values) -> Values:
 def _inverse(lower: bool) -> Any:
     solve = jax.custom_jvp(jax.jit(lambda a, t: _solve(a, t, lower)))
 
-    def rule(primals: tuple[Values, ...], tangents: tuple[Any, ...]) -> tuple[Values, Values]:
+    def rule(primals: tuple[Real, ...], tangents: tuple[Any, ...]) -> tuple[Real, Real]:
         x = solve(*primals)
 
         # A solution that underflows has the slopes 0.
-        def in_a(a: Values, t: Values) -> Values:
+        def in_a(a: Real, t: Real) -> Real:
             return -jnp.where(x > 0, _ratio(a, jnp.where(x > 0, x, 1)), 0)
 
-        def in_t(a: Values, t: Values) -> Values:
+        def in_t(a: Real, t: Real) -> Real:
             # The density at x (1 + e), the solution before it was rounded, to which it is
             # sensitive for large a; small ones have their digits.
             here = x > 0
@@ -160,7 +160,7 @@ def _inverse(lower: bool) -> Any:
 _gammaincinv, _gammainccinv = _inverse(True), _inverse(False)
 
 
-def _evaluate(fn: Any, a: Numeric, t: Numeric, at_zero: float, at_one: float) -> Values:
+def _evaluate(fn: Any, a: Numeric, t: Numeric, at_zero: float, at_one: float) -> Real:
     a, t = jnp.broadcast_arrays(*promote(a, t))
     inside = (a > 0) & jnp.isfinite(a) & (t > 0) & (t < 1)
     value = fn(jnp.where(inside, a, 1), jnp.where(inside, t, 0.5))
@@ -168,7 +168,7 @@ def _evaluate(fn: Any, a: Numeric, t: Numeric, at_zero: float, at_one: float) ->
     return jnp.where(inside, value, jnp.where((a > 0) & jnp.isfinite(a), edge, jnp.nan).astype(t.dtype))
 
 
-def gammaincinv(a: Numeric, p: Numeric) -> Values:
+def gammaincinv(a: Numeric, p: Numeric) -> Real:
     """The x at which P(a, x) = p, for a > 0 and 0 <= p <= 1: TFP's `igammainv`.
 
     Where x <= 1, log x is solved for with the power series of P, with its large part (log p + log Γ(1 + a)) / a in
@@ -183,7 +183,7 @@ def gammaincinv(a: Numeric, p: Numeric) -> Values:
     return _evaluate(_gammaincinv, a, p, 0.0, jnp.inf)
 
 
-def gammainccinv(a: Numeric, q: Numeric) -> Values:
+def gammainccinv(a: Numeric, q: Numeric) -> Real:
     """The x at which Q(a, x) = q, for a > 0 and 0 <= q <= 1, with its digits for small q; see `gammaincinv`.
 
     Error at most 3 ulp (float32) and 7 ulp (float64), of derivatives 5 and 21.

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._beta_formulas import (
+from distrax_like._misc import Numeric, Real, promote
+
+from ._beta_formulas import (
     Point,
     pair_excess,
     pair_exponent,
@@ -18,29 +19,28 @@ from distrax_like.special._beta_formulas import (
     temme_series,
     temme_sum,
 )
-from distrax_like.special._compensated import (
+from ._compensated import (
     Pair,
-    Values,
     differentiable,
     log1p,
     one_minus,
     set_slopes,
     weighted,
 )
-from distrax_like.special._incomplete_gamma import _erfcx
-from distrax_like.special._joint_slopes import Joint, weighting, with_factor
+from ._incomplete_gamma import _erfcx
+from ._joint_slopes import Joint, weighting, with_factor
 
-_Function = Callable[..., Values]
+_Function = Callable[..., Real]
 
 
-def _split(x: Values) -> tuple[Pair, Pair]:
+def _split(x: Real) -> tuple[Pair, Pair]:
     """x and 1 - x as pairs."""
     return (x, jnp.zeros_like(x)), one_minus(x)
 
 
 @jax.custom_jvp
 @jax.jit
-def _excess(a: Values, b: Values, x: Values) -> Values:
+def _excess(a: Real, b: Real, x: Real) -> Real:
     hi, lo = pair_excess(a, b, *_split(x))
     return hi + lo
 
@@ -48,41 +48,41 @@ def _excess(a: Values, b: Values, x: Values) -> Values:
 set_slopes(_excess, lambda a, b, x: 1 - x, lambda a, b, x: -x, lambda a, b, x: -(a + b))
 
 
-def _point(a: Values, b: Values, x: Values) -> Point:
+def _point(a: Real, b: Real, x: Real) -> Point:
     y = 1 - x
     return Point(a, b, x, y, a * y, b * x, _excess(a, b, x))
 
 
 @jax.jit
-def _exponent(a: Values, b: Values, x: Values) -> Pair:
+def _exponent(a: Real, b: Real, x: Real) -> Pair:
     scaled = x < 2.0**-60
     _, y = _split(x)
     return pair_exponent(a, b, (jnp.where(scaled, x * 2.0**60, x), jnp.zeros_like(x)), y, scaled)
 
 
-def _log_mean(a: Values, b: Values, x: Values, excess: Values) -> Values:
+def _log_mean(a: Real, b: Real, x: Real, excess: Real) -> Real:
     small, n = a < 1, a + b
     near = ~small & (jnp.abs(excess) < a / 2)
     far = jnp.log(x * jnp.where(small, jnp.maximum(n, 1), n / a))
     return jnp.where(near, log1p(jnp.where(near, -excess / a, 0)), far)
 
 
-def _own(a: Values, b: Values) -> Values:
+def _own(a: Real, b: Real) -> Real:
     return jnp.where(a < 1, _cross(a, b), -b / (a + b) / a)
 
 
-def _cross(a: Values, b: Values) -> Values:
+def _cross(a: Real, b: Real) -> Real:
     return jnp.where(a + b < 1, 0, 1 / (a + b))
 
 
 @jax.custom_jvp
-def _log_a(a: Values, b: Values, x: Values) -> Values:
+def _log_a(a: Real, b: Real, x: Real) -> Real:
     """The derivative of the exponent in a."""
     return _log_mean(a, b, x, _excess(a, b, x))
 
 
 @jax.custom_jvp
-def _log_b(a: Values, b: Values, x: Values) -> Values:
+def _log_b(a: Real, b: Real, x: Real) -> Real:
     """The derivative of the exponent in b."""
     return _log_mean(b, a, 1 - x, -_excess(a, b, x))
 
@@ -94,7 +94,7 @@ set_slopes(_log_b, lambda a, b, x: _cross(a, b), lambda a, b, x: _own(b, a), lam
 # Temme's uniform expansion, in μ = n x / a - 1 for the smaller shape a.
 
 
-def _temme_arguments(a: Values, b: Values, x: Values) -> tuple[Values, Values, Values]:
+def _temme_arguments(a: Real, b: Real, x: Real) -> tuple[Real, Real, Real]:
     """A = a (1 + κ), κ = a / b and μ for a <= b, of harmless values outside the region."""
     here = temme_region(_point(a, b, x))
     ordered = a <= b
@@ -105,20 +105,20 @@ def _temme_arguments(a: Values, b: Values, x: Values) -> tuple[Values, Values, V
 
 
 @jax.custom_jvp
-def _eta(a: Values, b: Values, x: Values) -> Values:
+def _eta(a: Real, b: Real, x: Real) -> Real:
     """η of the sign of μ, with A η² / 2 the negative exponent; 0 outside the region."""
     size, _, mu = _temme_arguments(a, b, x)
     return _eta_from(_exponent(a, b, x), temme_region(_point(a, b, x)), size, mu)
 
 
-def _eta_from(exponent: Pair, here: Any, size: Values, mu: Values) -> Values:
+def _eta_from(exponent: Pair, here: Any, size: Real, mu: Real) -> Real:
     hi, lo = exponent
     return jnp.sign(mu) * jnp.sqrt(jnp.where(here, jnp.maximum(-2 * (hi + lo), 0), 0) / size)
 
 
 def _eta_slope(i: int) -> _Function:
-    def slope(*args: Values) -> Values:
-        def along(z: Values) -> tuple[Values, Values]:
+    def slope(*args: Real) -> Real:
+        def along(z: Real) -> tuple[Real, Real]:
             there: Any = (*args[:i], z, *args[i + 1 :])
             return _temme_arguments(*there)[1:]
 
@@ -133,11 +133,11 @@ def _eta_slope(i: int) -> _Function:
 set_slopes(_eta, *(_eta_slope(i) for i in range(3)))
 
 
-def _upper(a: Values, b: Values, x: Values) -> Any:
+def _upper(a: Real, b: Real, x: Real) -> Any:
     return regions(_point(a, b, x))[0]
 
 
-def _root(a: Values, b: Values, x: Values) -> Values:
+def _root(a: Real, b: Real, x: Real) -> Real:
     """The square root of the negative exponent, where erfc of it is the main part of the tail."""
     size, _, _ = _temme_arguments(a, b, x)
     sign = jnp.where(_upper(a, b, x) == (a <= b), 1, -1)
@@ -145,14 +145,14 @@ def _root(a: Values, b: Values, x: Values) -> Values:
 
 
 @Joint
-def _parts(a: Values, b: Values, x: Values) -> tuple[Values, Values]:
+def _parts(a: Real, b: Real, x: Real) -> tuple[Real, Real]:
     """The smaller tail over exp(exponent), but for erfc(root) / 2 in Temme's region, and that root."""
     return _parts_from(_point(a, b, x), _temme_arguments(a, b, x), _eta(a, b, x), scale(a, b))
 
 
 def _parts_from(
-    p: Point, arguments: tuple[Values, Values, Values], eta: Values, weight: Values
-) -> tuple[Values, Values]:
+    p: Point, arguments: tuple[Real, Real, Real], eta: Real, weight: Real
+) -> tuple[Real, Real]:
     size, kappa, _ = arguments
     sign = jnp.where(regions(p)[0] == (p.a <= p.b), 1, -1)
     temme = sign * temme_sum(size, kappa, eta) / jnp.sqrt(2 * jnp.pi * size)
@@ -161,7 +161,7 @@ def _parts_from(
     return jnp.where(temme_region(p), temme, smaller_tail(p, weight)), root
 
 
-def _with_erfc(p: Point, regular: Values, root: Values) -> Values:
+def _with_erfc(p: Point, regular: Real, root: Real) -> Real:
     return regular + jnp.where(temme_region(p), _erfcx(jnp.abs(root)) / 2, 0)
 
 
@@ -169,20 +169,20 @@ class Evaluation(NamedTuple):
     """All of a point but derivatives: the exponent, the smaller tail as that over which exponential, and its kind."""
 
     exponent: Pair
-    factor: Values
+    factor: Real
     upper: Any
     taylor: Any
-    excess: Values
+    excess: Real
 
 
-def evaluation(a: Values, b: Values, x: Values, weight: Values) -> Evaluation:
+def evaluation(a: Real, b: Real, x: Real, weight: Real) -> Evaluation:
     """Computes each part once, for use in a loop, where XLA does not merge what is computed twice."""
     p, arguments, exponent = _point(a, b, x), _temme_arguments(a, b, x), _exponent(a, b, x)
     eta = _eta_from(exponent, temme_region(p), arguments[0], arguments[2])
     return Evaluation(exponent, _with_erfc(p, *_parts_from(p, arguments, eta, weight)), *regions(p), p.excess)
 
 
-def _factor_and_slopes(args: tuple[Values, ...], active: tuple[int, ...] = ()) -> tuple[Values, list[Values]]:
+def _factor_and_slopes(args: tuple[Real, ...], active: tuple[int, ...] = ()) -> tuple[Real, list[Real]]:
     """The smaller tail over exp(exponent), and its derivatives in the `active` of a and b over the same."""
     if active:
         (regular, root), (slopes, roots) = _parts.along(active)(*args)
@@ -197,7 +197,7 @@ def _factor_and_slopes(args: tuple[Values, ...], active: tuple[int, ...] = ()) -
     return _with_erfc(_point(*args), regular, root), found
 
 
-def _is_taylor(a: Values, b: Values, x: Values) -> Any:
+def _is_taylor(a: Real, b: Real, x: Real) -> Any:
     return regions(_point(a, b, x))[1]
 
 
@@ -205,18 +205,18 @@ def _unless_taylor(fn: _Function) -> _Function:
     return lambda a, b, x: jnp.where(_is_taylor(a, b, x), 0, fn(a, b, x))
 
 
-def _tail_exponent(a: Values, b: Values, x: Values) -> Pair:
+def _tail_exponent(a: Real, b: Real, x: Real) -> Pair:
     hi, lo = _exponent(a, b, x)
     taylor = _is_taylor(a, b, x)
     return jnp.where(taylor, 0, hi), jnp.where(taylor, 0, lo)
 
 
-def _log_x(a: Values, b: Values, x: Values) -> Values:
+def _log_x(a: Real, b: Real, x: Real) -> Real:
     return _excess(a, b, x) / (x * (1 - x))
 
 
 @differentiable
-def _density_factor(a: Values, b: Values, x: Values) -> Values:
+def _density_factor(a: Real, b: Real, x: Real) -> Real:
     return scale(a, b) / (x * (1 - x))
 
 
@@ -230,11 +230,11 @@ _times_weight = weighting(_tail_exponent, _ON_TAIL)
 def _part(lower: bool) -> Any:
     sign = 1 if lower else -1
 
-    def value(args: Any, factor: Values) -> Values:
+    def value(args: Any, factor: Real) -> Real:
         tail = _times_weight(args, factor)
         return jnp.where(_upper(*args) == lower, 1 - tail, tail)
 
-    def in_shape(args: Any, factor: Values, slope: Values) -> Values:
+    def in_shape(args: Any, factor: Real, slope: Real) -> Real:
         return jnp.where(_upper(*args), -sign, sign) * _times_weight(args, slope)
 
     return with_factor(_factor_and_slopes, value, in_shape, lambda args, factor: sign * _density(*args))
@@ -243,18 +243,18 @@ def _part(lower: bool) -> Any:
 def _log_part(lower: bool) -> Any:
     sign = 1 if lower else -1
 
-    def value(args: Any, factor: Values) -> Values:
+    def value(args: Any, factor: Real) -> Real:
         hi, lo = _tail_exponent(*args)
         own = _upper(*args) != lower
         return jnp.where(own, hi + (lo + jnp.log(factor)), log1p(-_times_weight(args, factor)))
 
     # On its own side the exponential cancels in derivative / value; on the other the value is no less than 1 / 3.
-    def in_shape(args: Any, factor: Values, slope: Values) -> Values:
+    def in_shape(args: Any, factor: Real, slope: Real) -> Real:
         own = _upper(*args) != lower
         rest = 1 - _times_weight(args, factor)
         return jnp.where(own, slope / factor, -_times_weight(args, slope) / jnp.where(own, 1, rest))
 
-    def in_x(args: Any, factor: Values) -> Values:
+    def in_x(args: Any, factor: Real) -> Real:
         own = _upper(*args) != lower
         density, rest = _density(*args), 1 - _times_weight(args, factor)
         speed = jnp.where(_is_taylor(*args), density, _density_factor(*args)) / factor
@@ -267,7 +267,7 @@ _betainc, _betaincc = _part(True), _part(False)
 _log_betainc, _log_betaincc = _log_part(True), _log_part(False)
 
 
-def _evaluate(fn: _Function, a: Numeric, b: Numeric, x: Numeric, at_zero: float, at_one: float) -> Values:
+def _evaluate(fn: _Function, a: Numeric, b: Numeric, x: Numeric, at_zero: float, at_one: float) -> Real:
     """`fn` where a and b are positive and finite and 0 < x < 1, else its limits."""
     a, b, x = jnp.broadcast_arrays(*promote(a, b, x))
     inside = (a > 0) & (b > 0) & jnp.isfinite(a) & jnp.isfinite(b) & (x > 0) & (x < 1)
@@ -275,14 +275,14 @@ def _evaluate(fn: _Function, a: Numeric, b: Numeric, x: Numeric, at_zero: float,
     return jnp.where(inside, value, edge(a, b, x, at_zero, at_one))
 
 
-def edge(a: Values, b: Values, x: Values, at_zero: float, at_one: float) -> Values:
+def edge(a: Real, b: Real, x: Real, at_zero: float, at_one: float) -> Real:
     """The limits of a tail: all is at 0 where a is 0 or b infinite, and at 1 where b is 0 or a infinite."""
     wrong = ~((a >= 0) & (b >= 0) & (x >= 0) & (x <= 1)) | ((a == 0) & (b == 0)) | (jnp.isinf(a) & jnp.isinf(b))
     low = (x == 0) | (((b == 0) | jnp.isinf(a)) & (x < 1))
     return jnp.where(wrong, jnp.nan, jnp.where(low, at_zero, at_one)).astype(x.dtype)
 
 
-def betainc(a: Numeric, b: Numeric, x: Numeric) -> Values:
+def betainc(a: Numeric, b: Numeric, x: Numeric) -> Real:
     """The regularised incomplete beta function I_x(a, b) = ∫_0^x t^(a - 1) (1 - t)^(b - 1) dt / B(a, b), for a, b >= 0.
 
     The smaller of the tails is computed, with its digits, as exp(exponent) times a factor. The exponent,
@@ -303,7 +303,7 @@ def betainc(a: Numeric, b: Numeric, x: Numeric) -> Values:
     return _evaluate(_betainc, a, b, x, 0.0, 1.0)
 
 
-def betaincc(a: Numeric, b: Numeric, x: Numeric) -> Values:
+def betaincc(a: Numeric, b: Numeric, x: Numeric) -> Real:
     """The complement 1 - I_x(a, b) of the incomplete beta function, with its digits in the tail; see `betainc`.
 
     Error at most 5 ulp (float32) and 31 ulp (float64), the latter where b x is near 1.5 and a small; of the first
@@ -312,7 +312,7 @@ def betaincc(a: Numeric, b: Numeric, x: Numeric) -> Values:
     return _evaluate(_betaincc, a, b, x, 1.0, 0.0)
 
 
-def log_betainc(a: Numeric, b: Numeric, x: Numeric) -> Values:
+def log_betainc(a: Numeric, b: Numeric, x: Numeric) -> Real:
     """log I_x(a, b), for arguments so far in the tail that I underflows too; see `betainc`.
 
     Error at most 7 ulp (float32) and 19 ulp (float64), of the first derivatives 9 and 40.
@@ -320,7 +320,7 @@ def log_betainc(a: Numeric, b: Numeric, x: Numeric) -> Values:
     return _evaluate(_log_betainc, a, b, x, -jnp.inf, 0.0)
 
 
-def log_betaincc(a: Numeric, b: Numeric, x: Numeric) -> Values:
+def log_betaincc(a: Numeric, b: Numeric, x: Numeric) -> Real:
     """log(1 - I_x(a, b)), for arguments so far in the tail that it underflows too; see `betainc`.
 
     Error at most 15 ulp (float32) and 14 ulp (float64), of the first derivatives 10 and 18.

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import (
+from distrax_like._misc import Numeric, Real, promote
+
+from ._compensated import (
     Pair,
-    Values,
     differentiable,
     is_double,
     log1p,
@@ -21,8 +21,8 @@ from distrax_like.special._compensated import (
     weighted,
     with_slopes,
 )
-from distrax_like.special._normal import far_excess
-from distrax_like.special._stirling import _stirlerr, gammaln1p, log_ratio
+from ._normal import far_excess
+from ._stirling import _stirlerr, gammaln1p, log_ratio
 
 # Coefficients d_n of η / (λ - 1) = Σ d_n η^n, with η² / 2 = λ - 1 - log λ: N. Temme, SIAM J. Math. Anal. 10 (1979).
 _TEMME = (
@@ -37,7 +37,7 @@ _TEMME = (
     -6.969230253185693e-20, 2.835145432176937e-20, -5.7509821590070474e-21,
 )
 
-_Function = Callable[[Values, Values], Values]
+_Function = Callable[[Real, Real], Real]
 
 
 class _Regions(NamedTuple):
@@ -50,7 +50,7 @@ class _Regions(NamedTuple):
     upper: Bool[Array, "..."]
 
 
-def _regions(a: Values, x: Values) -> _Regions:
+def _regions(a: Real, x: Real) -> _Regions:
     temme = (a >= 12) & (x > 0.305 * a) & (x < 2.35 * a)
     # The fraction needs 80 / x steps in double precision and 20 / x in single; the Taylor series of Q loses digits
     # as x grows.
@@ -63,19 +63,19 @@ def _regions(a: Values, x: Values) -> _Regions:
 
 
 def _only(
-    where: Bool[Array, "..."], a: Values, x: Values, a_else: int | float, x_else: int | float
-) -> tuple[Values, Values]:
+    where: Bool[Array, "..."], a: Real, x: Real, a_else: int | float, x_else: int | float
+) -> tuple[Real, Real]:
     return jnp.where(where, a, a_else), jnp.where(where, x, x_else)
 
 
-def _clipped(a: Values, x: Values) -> Values:
+def _clipped(a: Real, x: Real) -> Real:
     """x, or a number so far above a that the factors are at their limits, which might underflow in single precision."""
     return jnp.minimum(x, jnp.maximum(a, 1) / jnp.finfo(x.dtype).eps ** 2)
 
 
 def _while(
-    step: Callable[..., Any], init: tuple[Values, ...], pairs: tuple[tuple[int, int], ...]
-) -> tuple[Values, ...]:
+    step: Callable[..., Any], init: tuple[Real, ...], pairs: tuple[tuple[int, int], ...]
+) -> tuple[Real, ...]:
     """Runs `step(k, *state)` for k = 1, 2, … until each pair's term is small beside its sum, everywhere."""
     small = jnp.finfo(init[0].dtype).eps / 8
 
@@ -89,12 +89,12 @@ def _while(
 
 
 def _sum_and_slope(
-    step: Callable[..., Any], a: Values, init: tuple[Values, ...], term: int = 0
-) -> tuple[Values, Values]:
+    step: Callable[..., Any], a: Real, init: tuple[Real, ...], term: int = 0
+) -> tuple[Real, Real]:
     """The sum that `step(a, k, bound, sum, …)` builds and its derivative in a, each until it converges."""
     n = len(init)
 
-    def both(k: Values, *state: Values) -> tuple[Values, ...]:
+    def both(k: Real, *state: Real) -> tuple[Real, ...]:
         primals, tangents = state[:n], state[n:]
         values, slopes = jax.jvp(lambda a, *s: step(a, k, *s), (a, *primals), (jnp.ones_like(a), *tangents))
         return *values, *slopes
@@ -103,14 +103,14 @@ def _sum_and_slope(
     return out[1], out[n + 1]
 
 
-def _series_step(a: Values, x: Values, k: Values, term: Values, total: Values) -> tuple[Values, Values]:
+def _series_step(a: Real, x: Real, k: Real, term: Real, total: Real) -> tuple[Real, Real]:
     term = term * x / (a + k)
     return term, total + term
 
 
 def _fraction_step(
-    a: Values, x: Values, k: Values, bound: Values, total: Values, term: Values, rho: Values
-) -> tuple[Values, ...]:
+    a: Real, x: Real, k: Real, bound: Real, total: Real, term: Real, rho: Real
+) -> tuple[Real, ...]:
     # Gautschi's sum for the continued fraction: one division a step, and no cancellation. Terms are 0 from k = a on
     # for a whole a, but not their derivatives: the bound, which tells when to stop, is of the terms for a next to it.
     tau = k * (k - a) * (1 + rho)
@@ -120,10 +120,10 @@ def _fraction_step(
     return bound, total + term * rho, term * rho, rho
 
 
-def _taylor_sum(a: Values, x: Values) -> Values:
+def _taylor_sum(a: Real, x: Real) -> Real:
     """s = Σ (-x)^n / (n! (a + n)) over n >= 1, with which P = x^a / Γ(1 + a) (1 + a s)."""
 
-    def step(k: Values, term: Values, total: Values, power: Values) -> tuple[Values, ...]:
+    def step(k: Real, term: Real, total: Real, power: Real) -> tuple[Real, ...]:
         power = -power * x / k
         return power / (a + k), total + power / (a + k), power
 
@@ -131,13 +131,13 @@ def _taylor_sum(a: Values, x: Values) -> Values:
     return _while(step, (zero + 1, zero, zero + 1), ((0, 1),))[1]
 
 
-def _taylor(a: Values, x: Values) -> Values:
+def _taylor(a: Real, x: Real) -> Real:
     """Q for small x and a."""
     u = a * jnp.log(x) - gammaln1p(a)
     return -jnp.expm1(u) - jnp.exp(u) * (a * _taylor_sum(a, x))
 
 
-def _polynomial(coefficients: tuple[float, ...], x: Values) -> Values:
+def _polynomial(coefficients: tuple[float, ...], x: Real) -> Real:
     total = jnp.zeros_like(x)
     for c in reversed(coefficients):
         total = total * x + c
@@ -149,7 +149,7 @@ def _temme_coefficients(dtype: Any) -> tuple[float, ...]:
     return _TEMME[: 1 + max(n for n, d in enumerate(_TEMME) if abs(d) > small)]
 
 
-def _temme_sum(a: Values, eta: Values) -> Values:
+def _temme_sum(a: Real, eta: Real) -> Real:
     """S = √(2 π a) e^(a η² / 2) (Q - erfc(η √(a / 2)) / 2), by a backward recurrence in the powers of η."""
     d = _temme_coefficients(a.dtype)
     total, later, last = jnp.zeros_like(a), jnp.zeros_like(a), jnp.zeros_like(a)
@@ -159,32 +159,32 @@ def _temme_sum(a: Values, eta: Values) -> Values:
     return total / (1 + later / a)
 
 
-def _lambda_ratio(eta: Values) -> Values:
+def _lambda_ratio(eta: Real) -> Real:
     """(λ - 1) / η, for |η| <= 1."""
     return 1 / _polynomial(_temme_coefficients(eta.dtype), eta)
 
 
 @jax.custom_jvp
-def _eta(a: Values, x: Values) -> Values:
+def _eta(a: Real, x: Real) -> Real:
     """η where Temme's expansion is used, else 0."""
     (hi, lo), _ = power_exponent(a, x, a < 1)
     temme = _regions(a, x).temme
     return jnp.where(temme, jnp.sign(x - a) * jnp.sqrt(jnp.maximum(-2 * (hi + lo) / jnp.where(temme, a, 1), 0)), 0)
 
 
-def _eta_slope(a: Values, x: Values) -> Values:
+def _eta_slope(a: Real, x: Real) -> Real:
     return jnp.where(_regions(a, x).temme, _lambda_ratio(_eta(a, x)), 0)
 
 
 set_slopes(_eta, lambda a, x: -_eta_slope(a, x) / a, lambda a, x: _eta_slope(a, x) / x)
 
 
-def _erfcx(y: Values) -> Values:
+def _erfcx(y: Real) -> Real:
     """exp(y²) erfc(y) for y >= 0."""
     return 1 / (math.sqrt(math.pi) * (y + far_excess(y)))
 
 
-def _scale(a: Values) -> Values:
+def _scale(a: Real) -> Real:
     """What turns exp(exponent) into x^a e^-x / Γ(1 + a)."""
     small = a < 1
     big = jnp.where(small, 1, a)
@@ -192,13 +192,13 @@ def _scale(a: Values) -> Values:
     return jnp.where(small, jnp.exp(-gammaln1p(small_a)), jnp.exp(-_stirlerr(big)) / jnp.sqrt(2 * jnp.pi * big))
 
 
-def _log_slope(a: Values, x: Values) -> Values:
+def _log_slope(a: Real, x: Real) -> Real:
     """The derivative in a of the exponent."""
     return log_ratio(x, jnp.where(a < 1, 1, a))
 
 
 @differentiable
-def _factor(a: Values, x: Values) -> Values:
+def _factor(a: Real, x: Real) -> Real:
     """The smaller tail over exp(exponent)."""
     at, eta, x = _regions(a, x), _eta(a, x), _clipped(a, x)
     b, z = _only(at.series, a, x, 1, 0)
@@ -215,7 +215,7 @@ def _factor(a: Values, x: Values) -> Values:
     return jnp.where(at.taylor, taylor, jnp.where(at.temme, temme, scaled))
 
 
-def _factor_and_slope(a: Values, x: Values) -> tuple[Values, Values]:
+def _factor_and_slope(a: Real, x: Real) -> tuple[Real, Real]:
     """The smaller tail and its derivative in a, both over exp(exponent)."""
     one, log, eta = jnp.ones_like(a), _log_slope(a, x), _eta(a, x)
     at, x = _regions(a, x), _clipped(a, x)
@@ -247,11 +247,11 @@ def _factor_and_slope(a: Values, x: Values) -> tuple[Values, Values]:
 _slope_factor = differentiable(lambda a, x: _factor_and_slope(a, x)[1])
 
 
-def _exponent(a: Values, x: Values) -> Pair:
+def _exponent(a: Real, x: Real) -> Pair:
     return power_exponent(a, x, a < 1)[0]
 
 
-def _tail_exponent(a: Values, x: Values) -> Pair:
+def _tail_exponent(a: Real, x: Real) -> Pair:
     """The exponent, or 0 where the Taylor series gives the tail itself."""
     hi, lo = _exponent(a, x)
     taylor = _regions(a, x).taylor
@@ -259,7 +259,7 @@ def _tail_exponent(a: Values, x: Values) -> Pair:
 
 
 @differentiable
-def _density_factor(a: Values, x: Values) -> Values:
+def _density_factor(a: Real, x: Real) -> Real:
     # Where it overflows, the exponential is 0.
     return jnp.minimum(a * _scale(a) / _clipped(a, x), jnp.finfo(x.dtype).max / 4)
 
@@ -278,7 +278,7 @@ _density = weighted(_density_factor, _exponent, _EVERYWHERE)
 
 
 @differentiable
-def _speed(a: Values, x: Values) -> Values:
+def _speed(a: Real, x: Real) -> Real:
     """The density over the smaller tail."""
     return jnp.where(_regions(a, x).taylor, _density(a, x), _density_factor(a, x)) / _factor(a, x)
 
@@ -296,7 +296,7 @@ _negative_lower_in_a = lambda a, x: -_lower_in_a(a, x)
 
 
 def _part(lower: bool) -> _Function:
-    def fn(a: Values, x: Values) -> Values:
+    def fn(a: Real, x: Real) -> Real:
         tail = _tail(a, x)
         return jnp.where(_regions(a, x).upper == lower, 1 - tail, tail)
 
@@ -308,21 +308,21 @@ def _part(lower: bool) -> _Function:
 def _log_part(lower: bool) -> _Function:
     sign = 1 if lower else -1
 
-    def fn(a: Values, x: Values) -> Values:
+    def fn(a: Real, x: Real) -> Real:
         hi, lo = _tail_exponent(a, x)
         own = _regions(a, x).upper != lower
         return jnp.where(own, hi + (lo + jnp.log(_factor(a, x))), log1p(-_tail(a, x)))
 
     # On its own side the exponential cancels in derivative / value; on the other the value is no less than 1 / 3.
     @differentiable
-    def in_a(a: Values, x: Values) -> Values:
+    def in_a(a: Real, x: Real) -> Real:
         factor, slope = _factor_and_slope(a, x)
         weight = _weight(a, x)
         own = _regions(a, x).upper != lower
         return jnp.where(own, slope / factor, -weight * slope / jnp.where(own, 1, 1 - weight * factor))
 
     @differentiable
-    def in_x(a: Values, x: Values) -> Values:
+    def in_x(a: Real, x: Real) -> Real:
         own = _regions(a, x).upper != lower
         other = _density(a, x) / jnp.where(own, 1, 1 - _tail(a, x))
         return sign * jnp.where(own, _speed(a, x), other)
@@ -334,7 +334,7 @@ _gammainc, _gammaincc = _part(True), _part(False)
 _log_gammainc, _log_gammaincc = _log_part(True), _log_part(False)
 
 
-def _evaluate(fn: _Function, a: Numeric, x: Numeric, at_zero: float, at_infinity: float) -> Values:
+def _evaluate(fn: _Function, a: Numeric, x: Numeric, at_zero: float, at_infinity: float) -> Real:
     """`fn` where a and x are positive and finite, else its limits: in x -> 0 or a -> inf, and in x -> inf or a -> 0."""
     a, x = jnp.broadcast_arrays(*promote(a, x))
     at_start = (x == 0) & (a > 0) & jnp.isfinite(a)
@@ -349,7 +349,7 @@ def _evaluate(fn: _Function, a: Numeric, x: Numeric, at_zero: float, at_infinity
     return jnp.where(inside | at_start, value, edge)
 
 
-def gammainc(a: Numeric, x: Numeric) -> Values:
+def gammainc(a: Numeric, x: Numeric) -> Real:
     """The regularised lower incomplete gamma function P(a, x) = ∫_0^x t^(a - 1) e^-t dt / Γ(a), for a, x >= 0.
 
     The smaller of P and Q = 1 - P is computed, with its digits, as exp(exponent) times a factor. The exponent,
@@ -369,7 +369,7 @@ def gammainc(a: Numeric, x: Numeric) -> Values:
     return _evaluate(_gammainc, a, x, 0.0, 1.0)
 
 
-def gammaincc(a: Numeric, x: Numeric) -> Values:
+def gammaincc(a: Numeric, x: Numeric) -> Real:
     """The regularised upper incomplete gamma function Q(a, x) = 1 - P(a, x), with its digits in the tail.
 
     Method and arguments as for `gammainc`. Error at most 11 ulp (float32) and 45 ulp (float64), the latter
@@ -378,7 +378,7 @@ def gammaincc(a: Numeric, x: Numeric) -> Values:
     return _evaluate(_gammaincc, a, x, 1.0, 0.0)
 
 
-def log_gammainc(a: Numeric, x: Numeric) -> Values:
+def log_gammainc(a: Numeric, x: Numeric) -> Real:
     """log P(a, x), for arguments so far in the tail that P underflows too; see `gammainc`.
 
     Error at most 12 ulp (float32) and 45 ulp (float64), of the first derivatives 17 and 60.
@@ -386,7 +386,7 @@ def log_gammainc(a: Numeric, x: Numeric) -> Values:
     return _evaluate(_log_gammainc, a, x, -jnp.inf, 0.0)
 
 
-def log_gammaincc(a: Numeric, x: Numeric) -> Values:
+def log_gammaincc(a: Numeric, x: Numeric) -> Real:
     """log Q(a, x), for arguments so far in the tail that Q underflows too; see `gammainc`.
 
     Error at most 9 ulp (float32) and 11 ulp (float64), of the first derivatives 10 and 61.

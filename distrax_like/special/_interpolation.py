@@ -8,15 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import Values
+from distrax_like._misc import Numeric, Real, promote
 
 Fill = Numeric | str
 
 _KINDS = ("constant_extension", "extrapolate")
 
 
-def _cell(position: Values, size: int) -> tuple[Int[Array, "..."], Values]:
+def _cell(position: Real, size: int) -> tuple[Int[Array, "..."], Real]:
     """The cell of a position measured in steps of a regular grid, and where in the cell it lies."""
     cell = jnp.clip(jnp.floor(jax.lax.stop_gradient(position)), 0, max(size - 2, 0))
     # A NaN has no cell, but stays NaN in the weight.
@@ -24,8 +23,8 @@ def _cell(position: Values, size: int) -> tuple[Int[Array, "..."], Values]:
 
 
 def _blend(
-    table: Values, ndim: int, cells: Sequence[Int[Array, "... d"]], weights: Sequence[Values], num_values: int
-) -> Values:
+    table: Real, ndim: int, cells: Sequence[Int[Array, "... d"]], weights: Sequence[Real], num_values: int
+) -> Real:
     """Σ over the corners of each cell of the table's entry there times its weight.
 
     **Arguments:** `table`: shape `(*batch, c1, …, cnd, *values)`, of which `ndim` batch dimensions and `num_values`
@@ -58,8 +57,8 @@ def batch_interp_regular_1d_grid(
     fill_value: Fill = "constant_extension",
     fill_value_below: Fill | None = None,
     fill_value_above: Fill | None = None,
-    grid_regularizing_transform: Callable[[Values], Values] | None = None,
-) -> Values:
+    grid_regularizing_transform: Callable[[Real], Real] | None = None,
+) -> Real:
     """Linear interpolation of a table on a regular grid x_ref_min, …, x_ref_max of one dimension.
 
     **Arguments:**
@@ -105,7 +104,7 @@ def _kind(fill: Fill) -> str:
 
 def interp_regular_1d_grid(
     x: Numeric, x_ref_min: Numeric, x_ref_max: Numeric, y_ref: Numeric, axis: int = -1, **options: Any
-) -> Values:
+) -> Real:
     """One table interpolated at points of any shape; arguments are those of `batch_interp_regular_1d_grid`.
 
     **Returns:** the shape of `y_ref` with that of `x` in the place of `axis`.
@@ -125,7 +124,7 @@ def batch_interp_regular_nd_grid(
     y_ref: Numeric,
     axis: int,
     fill_value: Fill = "constant_extension",
-) -> Values:
+) -> Real:
     """Multilinear interpolation of a table on a regular grid of several dimensions.
 
     **Arguments:** `x`: shape `(*batch, d, nd)`; `x_ref_min`, `x_ref_max`: shape `(*batch, nd)`; `y_ref`: shape
@@ -144,7 +143,7 @@ def batch_interp_regular_nd_grid(
 
 def batch_interp_rectilinear_nd_grid(
     x: Numeric, x_grid_points: Sequence[Numeric], y_ref: Numeric, axis: int, fill_value: Fill = "constant_extension"
-) -> Values:
+) -> Real:
     """Multilinear interpolation of a table on a grid with increasing, unequally spaced points in each dimension.
 
     **Arguments:** `x`: shape `(*batch, d, nd)`; `x_grid_points`: for each dimension, shape `(*batch, ck)`; the rest as
@@ -168,7 +167,7 @@ def batch_interp_rectilinear_nd_grid(
     return _filled(table, axis, cells, outside, fill_value)
 
 
-def _filled(table: Values, axis: int, cells: Any, outside: Any, fill_value: Fill) -> Values:
+def _filled(table: Real, axis: int, cells: Any, outside: Any, fill_value: Fill) -> Real:
     weights = [w for _, w in cells]
     if _kind(fill_value) != "extrapolate":
         weights = [jnp.where(below, 0, jnp.where(above, 1, w)) for w, (below, above) in zip(weights, outside)]

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from distrax_like.special._compensated import Pair, Values, set_slopes
+from distrax_like._misc import Real
+
+from ._compensated import Pair, set_slopes
 
 
 class Joint:
@@ -23,15 +25,15 @@ class Joint:
         self._compiled.defjvp(self._rule, symbolic_zeros=True)
         self._along: dict[tuple[int, ...], Joint] = {}
 
-    def __call__(self, *args: Values) -> Any:
+    def __call__(self, *args: Real) -> Any:
         return self._compiled(*args)
 
     def along(self, active: tuple[int, ...]) -> "Joint":
         """A function of the same arguments: the results, and for each the derivatives in these arguments, stacked."""
 
-        def both(*args: Values) -> Any:
-            def push(direction: Values) -> Any:
-                def moved(*some: Values) -> Any:
+        def both(*args: Real) -> Any:
+            def push(direction: Real) -> Any:
+                def moved(*some: Real) -> Any:
                     return self._fn(*(some[active.index(i)] if i in active else arg for i, arg in enumerate(args)))
 
                 tangents = tuple(jnp.broadcast_to(t, args[0].shape) for t in direction)
@@ -43,27 +45,27 @@ class Joint:
             self._along[active] = Joint(both)
         return self._along[active]
 
-    def _rule(self, primals: tuple[Values, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+    def _rule(self, primals: tuple[Real, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
         active = tuple(i for i, t in enumerate(tangents) if not isinstance(t, SymbolicZero))
         results, slopes = self.along(active)(*primals)
         given = [tangents[i] for i in active]
         return results, jax.tree.map(lambda slope: sum(s * t for s, t in zip(slope, given)), slopes)
 
 
-def weighting(exponent: Callable[..., Pair], slopes: Sequence[Callable[..., Values]]) -> Callable[..., Values]:
+def weighting(exponent: Callable[..., Pair], slopes: Sequence[Callable[..., Real]]) -> Callable[..., Real]:
     """A function of the arguments and a factor: the factor times the exponential of `exponent`, whose derivatives are
     `slopes`."""
 
     @jax.custom_jvp
     @jax.jit
-    def root(*args: Values) -> Values:
+    def root(*args: Real) -> Real:
         hi, lo = exponent(*args)
         # Where lo is not small, hi is so large that the exponential is 0.
         return jnp.exp(hi / 2) * (1 + jnp.clip(lo / 2, -0.25, 0.25))
 
     set_slopes(root, *(lambda *args, slope=slope: root(*args) * slope(*args) / 2 for slope in slopes))
 
-    def times(args: tuple[Values, ...], factor: Values) -> Values:
+    def times(args: tuple[Real, ...], factor: Real) -> Real:
         # From both sides: the exponential may be below the normal range where the product is not.
         return root(*args) * factor * root(*args)
 
@@ -78,7 +80,7 @@ def with_factor(parts: Any, value: Any, in_shape: Any, in_last: Any) -> Any:
     """
     fn = jax.custom_jvp(jax.jit(lambda *args: value(args, parts(args)[0])))
 
-    def rule(primals: tuple[Values, ...], tangents: tuple[Any, ...]) -> tuple[Values, Values]:
+    def rule(primals: tuple[Real, ...], tangents: tuple[Any, ...]) -> tuple[Real, Real]:
         active = tuple(i for i, t in enumerate(tangents[:-1]) if not isinstance(t, SymbolicZero))
         factor, slopes = parts(primals, active)
         total = jnp.zeros_like(factor)

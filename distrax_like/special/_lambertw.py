@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import Values, chebyshev, is_double
+from distrax_like._misc import Numeric, Real, promote
+
+from ._compensated import chebyshev, is_double
 
 # Chebyshev coefficients of (1 + W) / p in (p - 0.2) / 0.8, for p = √(2 (e x + 1)) up to 1 on the upper branch and minus
 # that down to -0.6 on the lower one, interpolated at 70 digits.
@@ -25,21 +26,21 @@ _BRANCH = (
 _BRANCH_POINT = (-0.36787944117144233, 1.2428753672788363e-17)
 
 
-def _distance(x: Values) -> Values:
+def _distance(x: Real) -> Real:
     """e x + 1 near x = -1 / e, with its digits."""
     first = float(jnp.finfo(x.dtype).dtype.type(_BRANCH_POINT[0]))
     # The barrier keeps XLA from adding the constants up.
     return math.e * (jax.lax.optimization_barrier(x - first) - ((_BRANCH_POINT[0] - first) + _BRANCH_POINT[1]))
 
 
-def _step(w: Values, z: Values) -> Values:
+def _step(w: Real, z: Real) -> Real:
     """Fritsch, Shafer and Crowley's step, of fourth order, for z = log(x / w) - w."""
     above = 1 + w
     ratio = z / above / (above + 2 * z / 3) / 2
     return w * (1 + z / above * ((1 - ratio) / (1 - 2 * ratio)))
 
 
-def _domain(x: Values, branch: int) -> tuple[Bool[Array, "..."], Values, Bool[Array, "..."], Values]:
+def _domain(x: Real, branch: int) -> tuple[Bool[Array, "..."], Real, Bool[Array, "..."], Real]:
     """Where x is in the interior, x there, where it is near -1 / e, and the signed root p there."""
     # -1 / e itself is no floating point number: what it is rounded to counts as the branch point.
     least = float(jnp.finfo(x.dtype).dtype.type(-1 / math.e))
@@ -50,11 +51,11 @@ def _domain(x: Values, branch: int) -> tuple[Bool[Array, "..."], Values, Bool[Ar
     return inside, x, near, (p if branch == 0 else -p)
 
 
-def _from_branch_point(p: Values) -> Values:
+def _from_branch_point(p: Real) -> Real:
     return p * chebyshev(_BRANCH, (p - 0.2) / 0.8)
 
 
-def _far(x: Values, branch: int) -> Values:
+def _far(x: Real, branch: int) -> Real:
     """W away from -1 / e."""
     double = is_double(x)
     if branch == 0:
@@ -76,7 +77,7 @@ def _far(x: Values, branch: int) -> Values:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 @functools.partial(jax.jit, static_argnums=1)
-def _lambertw(x: Values, branch: int) -> Values:
+def _lambertw(x: Real, branch: int) -> Real:
     inside, z, near, p = _domain(x, branch)
     w = jnp.where(near, _from_branch_point(p) - 1, _far(jnp.where(near, -0.1, z), branch))
     if branch == 0:
@@ -86,7 +87,7 @@ def _lambertw(x: Values, branch: int) -> Values:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 @functools.partial(jax.jit, static_argnums=1)
-def _above(x: Values, branch: int) -> Values:
+def _above(x: Real, branch: int) -> Real:
     """1 + W."""
     inside, _, near, p = _domain(x, branch)
     return jnp.where(near & inside, _from_branch_point(p), 1 + _lambertw(x, branch))
@@ -94,7 +95,7 @@ def _above(x: Values, branch: int) -> Values:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 @functools.partial(jax.jit, static_argnums=1)
-def _slope(x: Values, branch: int) -> Values:
+def _slope(x: Real, branch: int) -> Real:
     w, above = _lambertw(x, branch), _above(x, branch)
     large = jnp.abs(w) > 1
     finite = jnp.isfinite(w)
@@ -102,7 +103,7 @@ def _slope(x: Values, branch: int) -> Values:
     return jnp.where(large, ratio, jnp.exp(jnp.where(large, 0, -w)) / above)
 
 
-def _curvature(x: Values, branch: int) -> Values:
+def _curvature(x: Real, branch: int) -> Real:
     slope = _slope(x, branch)
     return -slope * (1 + 1 / _above(x, branch)) * slope
 
@@ -120,7 +121,7 @@ _rule(_slope, _curvature)
 
 @jax.custom_jvp
 @jax.jit
-def _lambertw_exp(y: Values) -> Values:
+def _lambertw_exp(y: Real) -> Real:
     size = jax.nn.softplus(y)
     w = size * (1 - jnp.log1p(size) / (2 + size))
     # Where the logarithm of W is large and negative, W / exp(y) is next to 1.
@@ -140,7 +141,7 @@ def _(primals, tangents):
     return w, tangents[0] * jnp.where(jnp.isinf(w), 1, w / (1 + w))
 
 
-def lambertw(x: Numeric, branch: int = 0) -> Values:
+def lambertw(x: Numeric, branch: int = 0) -> Real:
     """Lambert's W, the w with w exp(w) = x.
 
     Near -1 / e a Chebyshev series in p = √(2 (e x + 1)), with all digits of e x + 1; elsewhere one or two steps of
@@ -163,7 +164,7 @@ def lambertw(x: Numeric, branch: int = 0) -> Values:
     return _lambertw(promote(x), int(branch))
 
 
-def lambertw_exp(log_x: Numeric) -> Values:
+def lambertw_exp(log_x: Numeric) -> Real:
     """W(exp(log_x)) on the principal branch, for exp(log_x) outside the range too: the w with w + log w = log_x.
 
     Error at most 4 ulp in both widths, of the derivative 4. It is Wright's ω of a real argument.

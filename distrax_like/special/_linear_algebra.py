@@ -9,7 +9,8 @@ import jax.scipy.linalg as jsl
 from jaxtyping import Array, Float
 
 from distrax_like._misc import Numeric, exactly_one, promote
-from distrax_like.special._triangular import solve_lower
+
+from ._triangular import solve_lower
 
 Matrix = Float[Array, "... n n"]
 

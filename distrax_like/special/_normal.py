@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import (
-    Values,
+from distrax_like._misc import Numeric, Real, promote
+
+from ._compensated import (
     chebyshev,
     differentiable,
     is_double,
@@ -20,7 +20,7 @@ from distrax_like.special._compensated import (
     two_sum,
     with_slopes,
 )
-from distrax_like.special._quadrature import legendre
+from ._quadrature import legendre
 
 # Chebyshev coefficients of (1 + 2 y) (1 / (√π erfcx(y)) - y) in (y - 3) / (y + 3) for y >= 0, at 70 digits.
 _EXCESS = (
@@ -54,30 +54,30 @@ def _total(c: float) -> float:
 
 
 @differentiable
-def far_excess(y: Values) -> Values:
+def far_excess(y: Real) -> Real:
     """The excess for c = 1 and y >= 0."""
     return chebyshev(_EXCESS, 1 - 6 / (y + 3)) / (1 + 2 * y)
 
 
-def upper_excess(x: Values, c: float) -> Values:
+def upper_excess(x: Real, c: float) -> Real:
     """`excess` for x >= 0."""
     scale = math.sqrt(c)
     return far_excess(x * scale) / scale
 
 
-def gauss(x: Values, c: float) -> Values:
+def gauss(x: Real, c: float) -> Real:
     """exp(-c x²) with the last bits of x²."""
     hi, lo = two_product(*(jnp.clip(x, -60, 60),) * 2)
     return jnp.exp(-c * hi) * (1 - c * lo)
 
 
-def tail(x: Values, c: float) -> Values:
+def tail(x: Real, c: float) -> Real:
     """The upper tail for x >= 0, at most 1 / 2."""
     return gauss(x, c) / (_total(c) * (x + upper_excess(x, c)))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def excess(x: Values, c: float) -> Values:
+def excess(x: Real, c: float) -> Real:
     """The hazard over 2 c, less x."""
     size = jnp.abs(x)
     up = upper_excess(size, c)
@@ -93,7 +93,7 @@ def _(c, primals, tangents):
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def hazard(x: Values, c: float) -> Values:
+def hazard(x: Real, c: float) -> Real:
     """The density over the upper tail."""
     size = jnp.abs(x)
     up = size + upper_excess(size, c)
@@ -113,19 +113,19 @@ def _with_slope(slope: Any) -> Any:
     return lambda fn: with_slopes(fn, slope)
 
 
-def _erfcx_slope(y: Values) -> Values:
+def _erfcx_slope(y: Real) -> Real:
     return -2 * _erfcx(y) * excess(y, 1.0)
 
 
 @_with_slope(_erfcx_slope)
-def _erfcx(y: Values) -> Values:
+def _erfcx(y: Real) -> Real:
     size = jnp.abs(y)
     up = 1 / (_ROOT_PI * (size + upper_excess(size, 1.0)))
     return jnp.where(y < 0, 2 * gauss(y, -1.0) - up, up)
 
 
 @_with_slope(lambda x: -hazard(x, 1.0))
-def _logerfc(x: Values) -> Values:
+def _logerfc(x: Real) -> Real:
     size = jnp.abs(x)
     up = _ROOT_PI * (size + upper_excess(size, 1.0))
     near = x * chebyshev(_LOGERFC, 2 * jnp.clip(x, -0.5, 0.5))
@@ -134,7 +134,7 @@ def _logerfc(x: Values) -> Values:
 
 
 @_with_slope(lambda y: -2 * excess(y, 1.0))
-def _logerfcx(y: Values) -> Values:
+def _logerfcx(y: Real) -> Real:
     size = jnp.abs(y)
     up = _ROOT_PI * (size + upper_excess(size, 1.0))
     near = y * chebyshev(_LOGERFC, 2 * jnp.clip(y, -0.5, 0.5))
@@ -142,36 +142,36 @@ def _logerfcx(y: Values) -> Values:
     return jnp.where(size < 0.5, near + y * y, jnp.where(y < 0, y * y + log, -log))
 
 
-def _density_slope(x: Values) -> Values:
+def _density_slope(x: Real) -> Real:
     return -jnp.clip(x, -60, 60) * density(x)
 
 
 @_with_slope(_density_slope)
-def density(x: Values) -> Values:
+def density(x: Real) -> Real:
     """The standard normal density."""
     return gauss(x, 0.5) / _total(0.5)
 
 
 @_with_slope(density)
-def _ndtr(x: Values) -> Values:
+def _ndtr(x: Real) -> Real:
     smaller = tail(jnp.abs(x), 0.5)
     return jnp.where(x > 0, 1 - smaller, smaller)
 
 
-def _log_tail(x: Values) -> Values:
+def _log_tail(x: Real) -> Real:
     """The log of the upper tail of the normal distribution for x >= 0."""
     return -(x / 2) * x - jnp.log(_total(0.5) * (x + upper_excess(x, 0.5)))
 
 
 @_with_slope(lambda x: hazard(-x, 0.5))
-def _log_ndtr(x: Values) -> Values:
+def _log_ndtr(x: Real) -> Real:
     below = x < 0
     size = jnp.abs(x)
     up = _total(0.5) * (size + upper_excess(size, 0.5))
     return jnp.where(below, -(size / 2) * size - jnp.log(up), log1p(-gauss(jnp.where(below, 0, x), 0.5) / up))
 
 
-def erfcx(y: Numeric) -> Values:
+def erfcx(y: Numeric) -> Real:
     """exp(y²) erfc(y), the scaled complementary error function.
 
     For y >= 0 it is 1 / (√π (y + e(y))), with a Chebyshev series for e in (y - 3) / (y + 3); for y < 0 it is
@@ -184,7 +184,7 @@ def erfcx(y: Numeric) -> Values:
     return _erfcx(promote(y))
 
 
-def logerfc(x: Numeric) -> Values:
+def logerfc(x: Numeric) -> Real:
     """log erfc(x): log(erfcx(x)) - x² from 1 / 2 on, log(2 - erfc(-x)) up to -1 / 2, and x times a series between.
 
     Error at most 2 ulp in both widths, of the derivative 4.
@@ -194,7 +194,7 @@ def logerfc(x: Numeric) -> Values:
     return _logerfc(promote(x))
 
 
-def logerfcx(y: Numeric) -> Values:
+def logerfcx(y: Numeric) -> Real:
     """log erfcx(y), with its digits at the zero 0 and for y so negative that erfcx overflows.
 
     Error at most 2 ulp in both widths, of the derivative 4.
@@ -204,7 +204,7 @@ def logerfcx(y: Numeric) -> Values:
     return _logerfcx(promote(y))
 
 
-def ndtr(x: Numeric) -> Values:
+def ndtr(x: Numeric) -> Real:
     """The standard normal distribution function, with its digits in the lower tail.
 
     The tail is exp(-x² / 2), with x² in doubled precision, times the Mills ratio. Error at most 5 ulp (float32) and
@@ -215,7 +215,7 @@ def ndtr(x: Numeric) -> Values:
     return _ndtr(promote(x))
 
 
-def log_ndtr(x: Numeric) -> Values:
+def log_ndtr(x: Numeric) -> Real:
     """The log of the standard normal distribution function.
 
     For x < 0 it is -x² / 2 less the log of √(2 π) times the hazard at -x, which keeps its digits to the end of the
@@ -228,12 +228,12 @@ def log_ndtr(x: Numeric) -> Values:
 
 
 @jax.custom_jvp
-def _ndtri(p: Values) -> Values:
+def _ndtri(p: Real) -> Real:
     return jsp.ndtri(p)
 
 
 @jax.custom_jvp
-def _ndtri_slope(p: Values) -> Values:
+def _ndtri_slope(p: Real) -> Real:
     # Not the density at the rounded quantile, which has lost digits in the tail.
     size = jnp.abs(jsp.ndtri(p))
     slope = 1 / ((size + upper_excess(size, 0.5)) * jnp.minimum(p, 1 - p))
@@ -249,7 +249,7 @@ def _(primals, tangents):
     return slope, slope * slope * _ndtri(*primals) * tangents[0]
 
 
-def ndtri(p: Numeric) -> Values:
+def ndtri(p: Numeric) -> Real:
     """The inverse of `ndtr`: JAX's, which is right to 4 ulp, with derivatives that are right in the tails.
 
     Those are 1 / (h(|x|) min(p, 1 - p)) with the hazard h: error at most 5 ulp in both widths.
@@ -259,7 +259,7 @@ def ndtri(p: Numeric) -> Values:
     return _ndtri(promote(p))
 
 
-def erfcinv(q: Numeric) -> Values:
+def erfcinv(q: Numeric) -> Real:
     """The inverse of erfc, on (0, 2): -ndtri(q / 2) / √2, so with its digits near the zero 1 and for small q.
 
     Error at most 3 ulp in both widths, of the derivative 6 (float32) and 8 (float64); for q from twice the smallest
@@ -270,7 +270,7 @@ def erfcinv(q: Numeric) -> Values:
     return _ndtri(promote(q) / 2) * -math.sqrt(0.5)
 
 
-def _deep_quantile(size: Values) -> Values:
+def _deep_quantile(size: Real) -> Real:
     """The x of the upper tail exp(-size), where that is subnormal: two steps of Newton's method."""
     x = jnp.sqrt(size) * math.sqrt(2)
     x = jnp.sqrt(1 - jnp.log(math.sqrt(2 * math.pi) * x) / size) * x
@@ -285,11 +285,11 @@ def _deep_quantile(size: Values) -> Values:
     return x
 
 
-def _short_log1p(x: Values) -> Values:
+def _short_log1p(x: Real) -> Real:
     return x - x * x * (1 / 2 - x * (1 / 3 - x / 4))
 
 
-def _central_quantile(d: Values) -> Values:
+def _central_quantile(d: Real) -> Real:
     """The quantile of 1 / 2 + d for small d."""
     u = d * _total(0.5)
     w = u * u
@@ -301,7 +301,7 @@ def _central_quantile(d: Values) -> Values:
 
 @jax.custom_jvp
 @jax.jit
-def _ndtri_exp(log_p: Values) -> Values:
+def _ndtri_exp(log_p: Real) -> Real:
     info = jnp.finfo(log_p.dtype)
     deep = log_p < math.log(4 * float(info.tiny))
     size = jnp.where(deep & jnp.isfinite(log_p), -log_p, 1e3)
@@ -317,7 +317,7 @@ def _ndtri_exp(log_p: Values) -> Values:
 
 
 @jax.custom_jvp
-def _ndtri_exp_slope(log_p: Values) -> Values:
+def _ndtri_exp_slope(log_p: Real) -> Real:
     size = jnp.abs(_ndtri_exp(log_p))
     upper = log_p > -_LOG_2[0]
     odds = jnp.where(upper, jnp.exp(log_p) / -jnp.expm1(jnp.where(upper, log_p, -1)), 1)
@@ -333,7 +333,7 @@ def _(primals, tangents):
     return slope, slope * excess(-_ndtri_exp(*primals), 0.5) * slope * tangents[0]
 
 
-def ndtri_exp(log_p: Numeric) -> Values:
+def ndtri_exp(log_p: Numeric) -> Real:
     """The inverse of `log_ndtr`: the standard normal quantile of exp(log_p), for log_p <= 0.
 
     `ndtri` of exp(log_p), or minus that of 1 - exp(log_p) from log(1 / 2) on; Newton's method from the tail's
@@ -346,12 +346,12 @@ def ndtri_exp(log_p: Numeric) -> Values:
     return _ndtri_exp(promote(log_p))
 
 
-_Ends = tuple[Values, ...]
+_Ends = tuple[Real, ...]
 
 
 @jax.custom_jvp
 @jax.jit
-def _mass(a: Values, b: Values) -> tuple[Values, _Ends, _Ends]:
+def _mass(a: Real, b: Real) -> tuple[Real, _Ends, _Ends]:
     """The log of the mass between a and b, its derivatives in b and -a, and these plus b and -a."""
     # Reflected, the lower end is the farther one.
     flip = a + b > 0
@@ -408,7 +408,7 @@ def _(primals, tangents):
     return out, (at_b * db - at_a * da, (in_b, in_a), (in_b + db, in_a - da))
 
 
-def log_ndtr_difference(a: Numeric, b: Numeric) -> Values:
+def log_ndtr_difference(a: Numeric, b: Numeric) -> Real:
     """log(ndtr(b) - ndtr(a)) for a <= b, in both tails, for close and for distant a and b.
 
     Reflected to the lower tail. For b - a below 1 / max(|a|, 1), the density in the middle times a Gauss and Legendre

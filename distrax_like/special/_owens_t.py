@@ -6,29 +6,30 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import Pair, Values, is_double, set_slopes, two_product, two_sum
-from distrax_like.special._normal import density, upper_excess
-from distrax_like.special._quadrature import legendre
+from distrax_like._misc import Numeric, Real, promote
+
+from ._compensated import Pair, is_double, set_slopes, two_product, two_sum
+from ._normal import density, upper_excess
+from ._quadrature import legendre
 
 _FAR = 60.0  # beyond, exp(-x² / 2) is 0 in every width
 
 
-def _square(x: Values) -> Pair:
+def _square(x: Real) -> Pair:
     return two_product(x, x)
 
 
-def _exponential(square: Pair) -> Values:
+def _exponential(square: Pair) -> Real:
     """exp(-square / 2)."""
     return jnp.exp(-square[0] / 2) * (1 - square[1] / 2)
 
 
-def _mills(x: Values) -> Values:
+def _mills(x: Real) -> Real:
     """The upper tail of the normal distribution over exp(-x² / 2), for x >= 0."""
     return 1 / (math.sqrt(2 * math.pi) * (x + upper_excess(x, 0.5)))
 
 
-def _squares(h: Values, a: Values) -> tuple[Values, Values, Pair, Pair]:
+def _squares(h: Real, a: Real) -> tuple[Real, Real, Pair, Pair]:
     """h and a h, which are nonnegative and clipped, and their squares."""
     h = jnp.minimum(h, _FAR)
     inside = jnp.isfinite(a) & (h * jnp.where(jnp.isfinite(a), a, 0) < _FAR)
@@ -41,7 +42,7 @@ def _squares(h: Values, a: Values) -> tuple[Values, Values, Pair, Pair]:
 
 @jax.custom_jvp
 @jax.jit
-def _owens_t(h: Values, a: Values) -> Values:
+def _owens_t(h: Real, a: Real) -> Real:
     sign, h, a = jnp.sign(a), jnp.abs(h), jnp.abs(a)
     h, ah, square, ah_square = _squares(h, a)
     at_h, at_ah = _exponential(square), _exponential(ah_square)
@@ -71,25 +72,25 @@ def _owens_t(h: Values, a: Values) -> Values:
 
 @jax.custom_jvp
 @jax.jit
-def _in_h(h: Values, a: Values) -> Values:
+def _in_h(h: Real, a: Real) -> Real:
     bounded = jnp.clip(a, -jnp.finfo(a.dtype).max, jnp.finfo(a.dtype).max)
     return -density(h) * jsp.erf(jnp.clip(h, -_FAR, _FAR) * bounded * math.sqrt(0.5)) / 2
 
 
 @jax.custom_jvp
 @jax.jit
-def _ends(h: Values, a: Values) -> Values:
+def _ends(h: Real, a: Real) -> Real:
     """exp(-h² (1 + a²) / 2) / (2 π)."""
     _, _, square, ah_square = _squares(jnp.abs(h), jnp.abs(a))
     hi, lo = two_sum(square[0], ah_square[0])
     return _exponential((hi, lo + (square[1] + ah_square[1]))) / (2 * math.pi)
 
 
-def _clipped(h: Values) -> Values:
+def _clipped(h: Real) -> Real:
     return jnp.clip(h, -_FAR, _FAR)
 
 
-def _in_a(h: Values, a: Values) -> Values:
+def _in_a(h: Real, a: Real) -> Real:
     return _ends(h, a) / (1 + a * a)
 
 
@@ -104,7 +105,7 @@ set_slopes(
 )
 
 
-def owens_t(h: Numeric, a: Numeric) -> Values:
+def owens_t(h: Numeric, a: Numeric) -> Real:
     """Owen's T(h, a) = ∫_0^a exp(-h² (1 + t²) / 2) / (1 + t²) dt / (2 π), with its digits for large h.
 
     For |a| <= 1 it is exp(-h² / 2), with h² in doubled precision, times a Gauss and Legendre sum of 40 points, of which

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import Values
+from distrax_like._misc import Numeric, Real, promote
 
 
 @functools.cache
@@ -54,12 +53,12 @@ _STARTING_INTERVALS = 8
 class QuadratureResults(NamedTuple):
     """An integral, an estimate of its absolute error, and how many intervals were used."""
 
-    integral: Values
-    error: Values
-    num_intervals: Values
+    integral: Real
+    error: Real
+    num_intervals: Real
 
 
-def gauss_legendre(f: Callable[[Values], Values], low: Numeric, high: Numeric, num_points: int) -> Values:
+def gauss_legendre(f: Callable[[Real], Real], low: Numeric, high: Numeric, num_points: int) -> Real:
     """∫ f(x) dx from low to high by Gauss and Legendre's rule, elementwise.
 
     **Arguments:** `f`: from arrays of the broadcast shape of `low` and `high`, which are finite, to the same;
@@ -70,7 +69,7 @@ def gauss_legendre(f: Callable[[Values], Values], low: Numeric, high: Numeric, n
     nodes, weights = jnp.asarray(legendre(num_points), low.dtype).T
 
     # A loop, since forty copies of the integrand take seconds to compile.
-    def add(total: Values, node: tuple[Values, Values]) -> tuple[Values, None]:
+    def add(total: Real, node: tuple[Real, Real]) -> tuple[Real, None]:
         at, weight = node
         return total + weight * f(low + length * at), None
 
@@ -78,7 +77,7 @@ def gauss_legendre(f: Callable[[Values], Values], low: Numeric, high: Numeric, n
 
 
 def integrate(
-    f: Callable[[Values], Values],
+    f: Callable[[Real], Real],
     low: Numeric,
     high: Numeric,
     rtol: float | None = None,
@@ -114,8 +113,8 @@ def integrate(
     fn, consts = jax.closure_convert(lambda x: jnp.broadcast_to(f(x), points.shape), jnp.zeros(points.shape, low.dtype))
 
     @jax.custom_jvp
-    def adaptive(low: Values, high: Values, *consts: Any) -> tuple[QuadratureResults, tuple[Values, Values]]:
-        def rule(left: Values, right: Values) -> tuple[Values, Values, Values]:
+    def adaptive(low: Real, high: Real, *consts: Any) -> tuple[QuadratureResults, tuple[Real, Real]]:
+        def rule(left: Real, right: Real) -> tuple[Real, Real, Real]:
             return _kronrod(lambda x: fn(x, *consts), low, high, left, right)
 
         start, end = _range(low, high)
@@ -157,13 +156,13 @@ def integrate(
         # Constant ends are not differentiated: at a singularity that would be infinity times 0.
         varying = [i for i, tangent in enumerate(tangents) if not isinstance(tangent, SymbolicZero)]
 
-        def again(*given: Any) -> Values:
+        def again(*given: Any) -> Real:
             args = list(primals)
             for i, value in zip(varying, given):
                 args[i] = value
             low, high, *consts = args
 
-            def add(total: Values, interval: tuple[Values, Values]) -> tuple[Values, None]:
+            def add(total: Real, interval: tuple[Real, Real]) -> tuple[Real, None]:
                 return total + _kronrod(lambda x: fn(x, *consts), low, high, *interval)[0], None
 
             return jax.lax.scan(add, jnp.zeros_like(low), jax.lax.stop_gradient(mesh))[0]
@@ -177,7 +176,7 @@ def integrate(
     return adaptive(low, high, *consts)[0]
 
 
-def _range(low: Values, high: Values) -> tuple[Values, Values]:
+def _range(low: Real, high: Real) -> tuple[Real, Real]:
     """The range of t, to which x is changed."""
     info = jnp.finfo(low.dtype)
     small = -math.log(float(info.tiny))
@@ -194,20 +193,20 @@ def _range(low: Values, high: Values) -> tuple[Values, Values]:
     }
     kinds = _kinds(low, high)
 
-    def chosen(i: int) -> Values:
+    def chosen(i: int) -> Real:
         infinite = [jnp.full_like(low, ends[kind][i]) for kind in ("both", "above", "below")]
         return jnp.select(kinds, infinite, ends["finite"][i])
 
     return -chosen(0), chosen(1)
 
 
-def _kinds(low: Values, high: Values) -> list[Any]:
+def _kinds(low: Real, high: Real) -> list[Any]:
     return [jnp.isinf(low) & jnp.isinf(high), jnp.isinf(high), jnp.isinf(low)]
 
 
 def _kronrod(
-    fn: Callable[[Values], Values], low: Values, high: Values, left: Values, right: Values
-) -> tuple[Values, Values, Values]:
+    fn: Callable[[Real], Real], low: Real, high: Real, left: Real, right: Real
+) -> tuple[Real, Real, Real]:
     """The integral for t from left to right, its error, and the integral of |f|."""
     dtype, eps = low.dtype, float(jnp.finfo(low.dtype).eps)
     shape = (21, *(1,) * low.ndim)

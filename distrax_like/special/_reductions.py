@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import jax.scipy.special as jsp
 from jaxtyping import Array, Float
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import Values, two_sum
+from distrax_like._misc import Numeric, Real, promote
+
+from ._compensated import two_sum
 
 Axis = int | Sequence[int] | None
 
 
-def log_cumsum_exp(x: Numeric, axis: int = -1) -> Values:
+def log_cumsum_exp(x: Numeric, axis: int = -1) -> Real:
     """log Σ_{j <= i} exp(x_j) along an axis. **Returns:** the shape of `x`; `-inf` where nothing has been added yet.
 
     An associative scan of pairs (maximum, sum), so that gradients past leading terms of `-inf` are not NaN.
@@ -24,7 +25,7 @@ def log_cumsum_exp(x: Numeric, axis: int = -1) -> Values:
     top = jax.lax.stop_gradient(jax.lax.cummax(x, axis=axis % x.ndim))
     shift = jnp.where(jnp.isfinite(top), top, 0)
 
-    def add(left: tuple[Values, Values], right: tuple[Values, Values]) -> tuple[Values, Values]:
+    def add(left: tuple[Real, Real], right: tuple[Real, Real]) -> tuple[Real, Real]:
         high = jnp.maximum(left[0], right[0])
         return high, left[1] * jnp.exp(left[0] - high) + right[1] * jnp.exp(right[0] - high)
 
@@ -57,14 +58,14 @@ def reduce_weighted_logsumexp(
     return (out, sign) if return_sign else jnp.where(sign < 0, jnp.nan, out)
 
 
-def reduce_logmeanexp(logx: Numeric, axis: Axis = None, keepdims: bool = False) -> Values:
+def reduce_logmeanexp(logx: Numeric, axis: Axis = None, keepdims: bool = False) -> Real:
     """log of the mean of exp(logx) over the axes."""
     logx = promote(logx)
     total = reduce_weighted_logsumexp(logx, axis=axis, keepdims=keepdims)
     return total - jnp.log(jnp.asarray(logx.size // max(total.size, 1), logx.dtype))
 
 
-def reduce_log_harmonic_mean_exp(logx: Numeric, axis: Axis = None, keepdims: bool = False) -> Values:
+def reduce_log_harmonic_mean_exp(logx: Numeric, axis: Axis = None, keepdims: bool = False) -> Real:
     """log of the harmonic mean of exp(logx) over the axes: minus `reduce_logmeanexp` of -logx."""
     return -reduce_logmeanexp(-promote(logx), axis, keepdims)
 
@@ -72,8 +73,8 @@ def reduce_log_harmonic_mean_exp(logx: Numeric, axis: Axis = None, keepdims: boo
 class KahanSum(NamedTuple):
     """A sum and what rounding took from it: the sum is `total + correction`."""
 
-    total: Values
-    correction: Values
+    total: Real
+    correction: Real
 
 
 def reduce_kahan_sum(x: Numeric, axis: Axis = None, keepdims: bool = False) -> KahanSum:

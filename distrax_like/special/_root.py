@@ -6,33 +6,32 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from distrax_like._misc import Numeric, default_float, promote
-from distrax_like.special._compensated import Values
+from distrax_like._misc import Numeric, Real, default_float, promote
 
-Objective = Callable[[Values], Values]
+Objective = Callable[[Real], Real]
 
 
 class RootSearchResults(NamedTuple):
     """What a root search found: the roots, the objective at them, and the number of iterations until all were found."""
 
-    estimated_root: Values
-    objective_at_estimated_root: Values
-    num_iterations: Values
+    estimated_root: Real
+    objective_at_estimated_root: Real
+    num_iterations: Real
 
 
 def _implicit(
-    objective_fn: Objective, start: Values, search: Callable[[Objective, Values], RootSearchResults]
+    objective_fn: Objective, start: Real, search: Callable[[Objective, Real], RootSearchResults]
 ) -> RootSearchResults:
     """What `search(objective, start)` returns, where the root has the derivatives of the equation f = 0.
 
     They flow into whatever the objective closes over, to every order.
     """
 
-    def tangent_solve(linear: Objective, y: Values) -> Values:
+    def tangent_solve(linear: Objective, y: Real) -> Real:
         # The linearised objective acts elementwise.
         return y / linear(jnp.ones_like(y))
 
-    def solve(f: Objective, x: Values) -> tuple[Values, tuple[Values, Values]]:
+    def solve(f: Objective, x: Real) -> tuple[Real, tuple[Real, Real]]:
         root, value, iterations = search(f, x)
         # Whole numbers have no tangents that custom_root would take.
         return root, (value, iterations.astype(x.dtype))
@@ -71,26 +70,26 @@ def find_root_chandrupatla(
     low, high = jax.lax.stop_gradient(jnp.broadcast_arrays(*promote(low, high)))
     info = jnp.finfo(low.dtype)
 
-    def search(f: Objective, low: Values) -> RootSearchResults:
+    def search(f: Objective, low: Real) -> RootSearchResults:
         class State(NamedTuple):
             k: Any
-            a: Values  # the newest point
-            b: Values  # the other end of the bracket
-            c: Values  # the point before
-            fa: Values
-            fb: Values
-            fc: Values
-            t: Values  # where in the bracket the next point lies
+            a: Real  # the newest point
+            b: Real  # the other end of the bracket
+            c: Real  # the point before
+            fa: Real
+            fb: Real
+            fc: Real
+            t: Real  # where in the bracket the next point lies
 
         high_end = jnp.broadcast_to(high, low.shape)
         f_low, f_high = f(low), f(high_end)
         bracketed = (f_low == 0) | (f_high == 0) | (jnp.sign(f_low) * jnp.sign(f_high) < 0)
 
-        def best(s: State) -> tuple[Values, Values]:
+        def best(s: State) -> tuple[Real, Real]:
             first = jnp.abs(s.fa) < jnp.abs(s.fb)
             return jnp.where(first, s.a, s.b), jnp.where(first, s.fa, s.fb)
 
-        def tolerance(s: State) -> Values:
+        def tolerance(s: State) -> Real:
             """The smallest step, as a fraction of the bracket."""
             x = best(s)[0]
             width = jnp.abs(s.b - s.a)
@@ -147,8 +146,8 @@ def find_root_secant(
     x, y = jax.lax.stop_gradient(jnp.broadcast_arrays(x, y))
     eps = jnp.finfo(x.dtype).eps
 
-    def search(f: Objective, x: Values) -> RootSearchResults:
-        def active(x: Values, y: Values, fy: Values) -> Any:
+    def search(f: Objective, x: Real) -> RootSearchResults:
+        def active(x: Real, y: Real, fy: Real) -> Any:
             return (jnp.abs(y - x) > 2 * eps * jnp.abs(y) + position_tolerance) & (jnp.abs(fy) > value_tolerance)
 
         def step(carry: Any) -> Any:
@@ -171,7 +170,7 @@ def find_root_secant(
 secant_root = find_root_secant
 
 
-def bracket_root(objective_fn: Objective, dtype: Any = None, num_points: int = 512) -> tuple[Values, Values]:
+def bracket_root(objective_fn: Objective, dtype: Any = None, num_points: int = 512) -> tuple[Real, Real]:
     """Ends between which an objective on the real line changes its sign: (low, high), the pair nearest to 0.
 
     The objective is evaluated at 0 and at points ±1e-10 … ±1e10 (in single precision; the squares of these in double)

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import jax.scipy.special as jsp
 from jaxtyping import Array, Bool
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import (
-    Values,
+from distrax_like._misc import Numeric, Real, promote
+
+from ._compensated import (
     chebyshev,
     differentiable,
     log1p,
@@ -53,18 +53,18 @@ _BERNOULLI = (
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
-def reciprocal_gamma1p(a: Values) -> Values:
+def reciprocal_gamma1p(a: Real) -> Real:
     """1 / Γ(1 + a) - 1 for a in [0, 2], with its digits at the zeros 0 and 1."""
     return a * (a - 1) * chebyshev(_RECIPROCAL, a - 1)
 
 
-def gammaln1p(a: Values) -> Values:
+def gammaln1p(a: Real) -> Real:
     """log Γ(1 + a) for a in [0, 2], with its digits at the zeros 0 and 1."""
     return -log1p(reciprocal_gamma1p(a))
 
 
 @differentiable
-def _stirlerr(x: Values) -> Values:
+def _stirlerr(x: Real) -> Real:
     large, small = x >= 8, x < 0.5
     tail = chebyshev(_STIRLING_LARGE, 2 * (8 / jnp.where(large, x, 8)) ** 2 - 1)
     middle = jnp.where(large | small, 2, x)
@@ -75,7 +75,7 @@ def _stirlerr(x: Values) -> Values:
     return jnp.where(small, direct, jnp.where(large, tail, bulk) / 12 / jnp.where(small, 1, x))
 
 
-def stirlerr(x: Numeric) -> Values:
+def stirlerr(x: Numeric) -> Real:
     """The error of Stirling's formula, log Γ(x + 1) - (x + 1/2) log x + x - log(2 π) / 2, for x >= 0.
 
     A Chebyshev series on [1/2, 8], another in (8 / x)^2 above, and the definition below with log Γ(1 + x) from a series
@@ -88,13 +88,13 @@ def stirlerr(x: Numeric) -> Values:
     return _stirlerr(promote(x))
 
 
-def log_gamma_correction(x: Numeric) -> Values:
+def log_gamma_correction(x: Numeric) -> Real:
     """log Γ(x) - (x - 1/2) log x + x - log(2 π) / 2 for x > 0: TFP's name for `stirlerr`, which it equals."""
     return stirlerr(x)
 
 
 @jax.custom_jvp
-def log_ratio(x: Values, m: Values) -> Values:
+def log_ratio(x: Real, m: Real) -> Real:
     """log(x / m) for positive x and m, with its digits near x = m."""
     return jax.jit(lambda x, m: sum(log_ratio_pair(log_ratio_parts(x, m))))(x, m)
 
@@ -104,7 +104,7 @@ set_slopes(log_ratio, lambda x, m: 1 / x, lambda x, m: -1 / m)
 
 @jax.custom_jvp
 @jax.jit
-def _bd0(x: Values, m: Values) -> Values:
+def _bd0(x: Real, m: Real) -> Real:
     inside = (x > 0) & (m > 0) & jnp.isfinite(x) & jnp.isfinite(m)
     (hi, lo), _ = power_exponent(jnp.where(inside, x, 1), jnp.where(inside, m, 1), False)
     # Outside, what is left has one term: m at x = 0, and infinities; NaN below zero and for two infinities.
@@ -113,7 +113,7 @@ def _bd0(x: Values, m: Values) -> Values:
     return jnp.where(inside, -(hi + lo), jnp.where(wrong, jnp.nan, edge))
 
 
-def _bd0_slope(x: Values, m: Values) -> Values:
+def _bd0_slope(x: Real, m: Real) -> Real:
     inside = (x > 0) & (m > 0) & jnp.isfinite(x) & jnp.isfinite(m)
     near = log_ratio(jnp.where(inside, x, 1), jnp.where(inside, m, 1))
     return jnp.where(inside, near, jnp.log(x) - jnp.log(m))
@@ -122,7 +122,7 @@ def _bd0_slope(x: Values, m: Values) -> Values:
 set_slopes(_bd0, _bd0_slope, lambda x, m: (m - x) / m)
 
 
-def bd0(x: Numeric, m: Numeric) -> Values:
+def bd0(x: Numeric, m: Numeric) -> Real:
     """The deviance x log(x / m) + m - x >= 0 without cancellation, for x >= 0 and m >= 0.
 
     With v = (x - m) / (x + m) scaled to |v| < 0.172, log(x / m) is k log 2 + 2 atanh(v) in doubled precision; for k = 0
@@ -139,12 +139,12 @@ def bd0(x: Numeric, m: Numeric) -> Values:
 
 
 @jax.custom_jvp
-def _log_root(k: Values) -> Values:
+def _log_root(k: Real) -> Real:
     """log k! - k log k + k, for k > 0."""
     return _stirlerr(k) + (0.5 * jnp.log(k) + _HALF_LOG_2PI)
 
 
-def _log_root_slope(k: Values) -> Values:
+def _log_root_slope(k: Real) -> Real:
     # For small k two terms in 1 / k would cancel.
     small = k < 1
     big = jnp.where(small, 1, k)
@@ -156,7 +156,7 @@ def _log_root_slope(k: Values) -> Values:
 set_slopes(_log_root, _log_root_slope)
 
 
-def log_poisson_mass(k: Numeric, rate: Numeric) -> Values:
+def log_poisson_mass(k: Numeric, rate: Numeric) -> Real:
     """k log(rate) - rate - log Γ(k + 1), for real k >= 0 and rate >= 0, without cancellation for large k.
 
     It is -bd0(k, rate) - stirlerr(k) - log(2 π k) / 2, the saddle-point form; -rate at k = 0.
@@ -173,7 +173,7 @@ def log_poisson_mass(k: Numeric, rate: Numeric) -> Values:
     return jnp.where(none, -rate, -_bd0(some, jnp.where(none, 1, rate)) - _log_root(some))
 
 
-def log_binomial_mass(k: Numeric, rest: Numeric, p: Numeric, q: Numeric) -> Values:
+def log_binomial_mass(k: Numeric, rest: Numeric, p: Numeric, q: Numeric) -> Real:
     """log(Γ(k + rest + 1) / (Γ(k + 1) Γ(rest + 1)) p^k q^rest), for real k, rest >= 0, without cancellation.
 
     With n = k + rest it is -bd0(k, n p) - bd0(rest, n q) - log(2 π k rest / n) / 2 and the Stirling errors of n less
@@ -201,7 +201,7 @@ def log_binomial_mass(k: Numeric, rest: Numeric, p: Numeric, q: Numeric) -> Valu
 
 
 @differentiable
-def _gammaln(x: Values) -> Values:
+def _gammaln(x: Real) -> Real:
     low, large = x < 1, x > 3
     near = gammaln1p(jnp.where(low, x, jnp.where(large, 2, x - 1)))
     big = jnp.where(large, x, 4)
@@ -210,12 +210,12 @@ def _gammaln(x: Values) -> Values:
     return jnp.where(large, stirling, jnp.where(low, near - log, near))
 
 
-def _shift(x: Values, y: Values) -> tuple[Bool[Array, "..."], Values]:
+def _shift(x: Real, y: Real) -> tuple[Bool[Array, "..."], Real]:
     small = jnp.minimum(y, x + y) < 8
     return small, jnp.where(small, y + 8, y)
 
 
-def _correction_difference(x: Values, y: Values) -> Values:
+def _correction_difference(x: Real, y: Real) -> Real:
     """stirlerr(y) - stirlerr(x + y) for y and x + y of at least 8, as x times a function without a pole."""
     z = x + y
     s, t = 1 / (y * y), 1 / (z * z)
@@ -227,7 +227,7 @@ def _correction_difference(x: Values, y: Values) -> Values:
 
 @jax.custom_jvp
 @jax.jit
-def _log_gamma_difference(x: Values, y: Values) -> Values:
+def _log_gamma_difference(x: Real, y: Real) -> Real:
     small, big = _shift(x, y)
     z, z_lo = two_sum(big, x)
     smooth = -_bd0(z, big) - z_lo * log_ratio(z, big) + log1p(x / big) / 2 - x * jnp.log(big)
@@ -237,12 +237,12 @@ def _log_gamma_difference(x: Values, y: Values) -> Values:
     return jnp.where(small & (x > 1), _gammaln(y) - _gammaln(x + y), raised)
 
 
-def _in_x(x: Values, y: Values) -> Values:
+def _in_x(x: Real, y: Real) -> Real:
     return -jsp.digamma(x + y)
 
 
 @differentiable
-def _in_y(x: Values, y: Values) -> Values:
+def _in_y(x: Real, y: Real) -> Real:
     small, big = _shift(x, y)
     curved = jax.jvp(lambda y: _correction_difference(x, y), (big,), (jnp.ones_like(big),))[1]
     steps = sum(x / (y + i) / (y + i + x) for i in range(8))
@@ -252,7 +252,7 @@ def _in_y(x: Values, y: Values) -> Values:
 set_slopes(_log_gamma_difference, _in_x, _in_y)
 
 
-def log_gamma_difference(x: Numeric, y: Numeric) -> Values:
+def log_gamma_difference(x: Numeric, y: Numeric) -> Real:
     """log Γ(y) - log Γ(x + y) for y > 0 and x + y > 0, with its digits where x is small beside y.
 
     With z = x + y, and for y, z >= 8, it is -bd0(z, y) + log(z / y) / 2 - x log y + stirlerr(y) - stirlerr(z), the
@@ -269,7 +269,7 @@ def log_gamma_difference(x: Numeric, y: Numeric) -> Values:
     return _log_gamma_difference(x, y)
 
 
-def multigammaln(a: Numeric, d: int) -> Values:
+def multigammaln(a: Numeric, d: int) -> Real:
     """The log of the multivariate gamma function, d (d - 1) / 4 log π + Σ_i log Γ(a - i / 2) over i < d.
 
     For a > (d - 1) / 2. Error at most 2 ulp in both widths for d = 3, besides 16 epsilon near zeros.
@@ -280,11 +280,11 @@ def multigammaln(a: Numeric, d: int) -> Values:
     return d * (d - 1) / 4 * math.log(math.pi) + jnp.sum(_gammaln(_steps(a, d)), -1)
 
 
-def multidigamma(a: Numeric, d: int) -> Values:
+def multidigamma(a: Numeric, d: int) -> Real:
     """The derivative of `multigammaln` in a, Σ_i ψ(a - i / 2) over i < d. Arguments and shapes are the same."""
     return jnp.sum(jsp.digamma(_steps(promote(a), d)), -1)
 
 
-def _steps(a: Values, d: int) -> Any:
+def _steps(a: Real, d: int) -> Any:
     steps = a[..., None] - jnp.arange(d, dtype=a.dtype) / 2
     return jnp.where(steps > 0, steps, jnp.nan)

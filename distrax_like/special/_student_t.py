@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._beta_formulas import (
+from distrax_like._misc import Numeric, Real, promote
+
+from ._beta_formulas import (
     Point,
     gamma_ratio,
     log_parts,
@@ -16,10 +17,9 @@ from distrax_like.special._beta_formulas import (
     regions,
     smaller_tail,
 )
-from distrax_like.special._beta_inverse import signed_betaincinv
-from distrax_like.special._compensated import (
+from ._beta_inverse import signed_betaincinv
+from ._compensated import (
     Pair,
-    Values,
     differentiable,
     is_double,
     log1p,
@@ -29,18 +29,18 @@ from distrax_like.special._compensated import (
     two_sum,
     weighted,
 )
-from distrax_like.special._joint_slopes import Joint, weighting, with_factor
-from distrax_like.special._normal import log_ndtr, ndtr, ndtri
+from ._joint_slopes import Joint, weighting, with_factor
+from ._normal import log_ndtr, ndtr, ndtri
 
 # Throughout df > 0 and t >= 0 are finite: the tail beyond t is half of I_x(df / 2, 1 / 2) for x = df / (df + t²).
 
 
-def _far(df: Values) -> Values:
+def _far(df: Real) -> Real:
     """The t from which x only counts in the exponent."""
     return jnp.sqrt(df) * (2.0**30 if is_double(df) else 2.0**15)
 
 
-def _point(df: Values, t: Values) -> Point:
+def _point(df: Real, t: Real) -> Point:
     """The point, in forms whose derivatives in df have their digits for large df, where those are of order 1 / df²."""
     t = jnp.clip(t, 2.0**-40, jax.lax.stop_gradient(_far(df)))
     square = t * t
@@ -50,7 +50,7 @@ def _point(df: Values, t: Values) -> Point:
 
 
 @jax.jit
-def _exponent(df: Values, t: Values) -> Pair:
+def _exponent(df: Real, t: Real) -> Pair:
     """-df / 2 log(1 + t² / df) as a pair."""
     shift = jnp.where(t > 2.0**40, jnp.frexp(t)[1], 0)
     t = jnp.ldexp(t, -shift)
@@ -63,7 +63,7 @@ def _exponent(df: Values, t: Values) -> Pair:
     return jnp.where(finite, -hi, -jnp.inf), jnp.where(finite, -lo, 0)
 
 
-def _log1p_rest(y: Values, x: Values) -> Values:
+def _log1p_rest(y: Real, x: Real) -> Real:
     """log(x) + y for x + y = 1, with its digits for small y."""
     near = jnp.abs(y) < 0.3
     z = jnp.where(near, y, 0)
@@ -74,7 +74,7 @@ def _log1p_rest(y: Values, x: Values) -> Values:
     return jnp.where(near, z * v + v * w * tail, jnp.log(jnp.where(near, 1, x)) + y)
 
 
-def _log_df(df: Values, t: Values) -> Values:
+def _log_df(df: Real, t: Real) -> Real:
     """The derivative of the exponent in df."""
     p = _point(df, t)
     far = t > _far(df)
@@ -82,13 +82,13 @@ def _log_df(df: Values, t: Values) -> Values:
     return (_log1p_rest(p.y, p.x) - beyond) / 2
 
 
-def _log_t(df: Values, t: Values) -> Values:
+def _log_t(df: Real, t: Real) -> Real:
     """The derivative of the exponent in t."""
     return -t / (1 + (t / df) * t)
 
 
 @differentiable
-def _constant(df: Values, t: Values) -> Values:
+def _constant(df: Real, t: Real) -> Real:
     """The density at 0: Γ((df + 1) / 2) / (√(π df) Γ(df / 2))."""
     a = df / 2
     large = a >= 8
@@ -101,14 +101,14 @@ def _constant(df: Values, t: Values) -> Values:
 
 
 @differentiable
-def _density_factor(df: Values, t: Values) -> Values:
+def _density_factor(df: Real, t: Real) -> Real:
     far = t > _far(df)
     root = jnp.where(far, jnp.sqrt(df) / jnp.where(far, t, 1), jnp.sqrt(_point(df, t).x))
     return _constant(df, t) * root
 
 
 @Joint
-def _factor(df: Values, t: Values) -> Values:
+def _factor(df: Real, t: Real) -> Real:
     """The smaller part of the tail over exp(exponent): half of I_x(df / 2, 1 / 2) or of its complement."""
     p = _point(df, t)
     far = p.x < 0.5
@@ -116,15 +116,15 @@ def _factor(df: Values, t: Values) -> Values:
     return smaller_tail(p, _constant(df, t) * distance, t < _far(df)) / 2
 
 
-def _regions(df: Values, t: Values) -> Any:
+def _regions(df: Real, t: Real) -> Any:
     return regions(_point(df, t), t < _far(df))
 
 
-def _upper(df: Values, t: Values) -> Any:
+def _upper(df: Real, t: Real) -> Any:
     return _regions(df, t)[0]
 
 
-def _is_taylor(df: Values, t: Values) -> Any:
+def _is_taylor(df: Real, t: Real) -> Any:
     return _regions(df, t)[1]
 
 
@@ -132,7 +132,7 @@ def _unless_taylor(fn: Any) -> Any:
     return lambda df, t: jnp.where(_is_taylor(df, t), 0, fn(df, t))
 
 
-def _tail_exponent(df: Values, t: Values) -> Pair:
+def _tail_exponent(df: Real, t: Real) -> Pair:
     hi, lo = _exponent(df, t)
     taylor = _is_taylor(df, t)
     return jnp.where(taylor, 0, hi), jnp.where(taylor, 0, lo)
@@ -144,7 +144,7 @@ _density = weighted(_density_factor, _exponent, _EVERYWHERE)
 _times_weight = weighting(_tail_exponent, _ON_TAIL)
 
 
-def _factor_and_slope(args: tuple[Values, ...], active: tuple[int, ...] = ()) -> tuple[Values, list[Values]]:
+def _factor_and_slope(args: tuple[Real, ...], active: tuple[int, ...] = ()) -> tuple[Real, list[Real]]:
     """The part of the tail beyond |t| over exp(exponent), and its derivative in df over the same."""
     df, r = args[0], jnp.abs(args[1])
     if not active:
@@ -153,30 +153,30 @@ def _factor_and_slope(args: tuple[Values, ...], active: tuple[int, ...] = ()) ->
     return factor, [factor * _ON_TAIL[0](df, r) + slopes[0]]
 
 
-def _value(args: Any, factor: Values) -> Values:
+def _value(args: Any, factor: Real) -> Real:
     df, t = args
     tail, upper = _times_weight((df, jnp.abs(t)), factor), _upper(df, jnp.abs(t))
     return jnp.where(upper, 0.5 + jnp.sign(t) * tail, jnp.where(t < 0, tail, 1 - tail))
 
 
-def _in_df(args: Any, factor: Values, slope: Values) -> Values:
+def _in_df(args: Any, factor: Real, slope: Real) -> Real:
     df, t = args
     r = jnp.abs(t)
     return jnp.where(_upper(df, r) == (t < 0), -1, 1) * _times_weight((df, r), slope)
 
 
-def _in_t(args: Any, factor: Values) -> Values:
+def _in_t(args: Any, factor: Real) -> Real:
     return _density(args[0], jnp.abs(args[1]))
 
 
 _stdtr = with_factor(_factor_and_slope, _value, _in_df, _in_t)
 
 
-def _own(df: Values, t: Values) -> Any:
+def _own(df: Real, t: Real) -> Any:
     return (t < 0) & ~_upper(df, jnp.abs(t))
 
 
-def _log_value(args: Any, factor: Values) -> Values:
+def _log_value(args: Any, factor: Real) -> Real:
     df, t = args
     hi, lo = _tail_exponent(df, jnp.abs(t))
     below = _value((df, -jnp.abs(t)), factor)
@@ -184,12 +184,12 @@ def _log_value(args: Any, factor: Values) -> Values:
     return jnp.where(_own(df, t), hi + (lo + jnp.log(factor)), far)
 
 
-def _log_in_df(args: Any, factor: Values, slope: Values) -> Values:
+def _log_in_df(args: Any, factor: Real, slope: Real) -> Real:
     own = _own(*args)
     return jnp.where(own, slope / factor, _in_df(args, factor, slope) / jnp.where(own, 1, _value(args, factor)))
 
 
-def _log_in_t(args: Any, factor: Values) -> Values:
+def _log_in_t(args: Any, factor: Real) -> Real:
     own, r = _own(*args), jnp.abs(args[1])
     density = _density(args[0], r)
     speed = jnp.where(_is_taylor(args[0], r), density, _density_factor(args[0], r)) / factor
@@ -199,7 +199,7 @@ def _log_in_t(args: Any, factor: Values) -> Values:
 _log_stdtr = with_factor(_factor_and_slope, _log_value, _log_in_df, _log_in_t)
 
 
-def _evaluate(fn: Any, normal: Any, df: Numeric, t: Numeric, limits: tuple[float, float]) -> Values:
+def _evaluate(fn: Any, normal: Any, df: Numeric, t: Numeric, limits: tuple[float, float]) -> Real:
     df, t = jnp.broadcast_arrays(*promote(df, t))
     inside = (df > 0) & jnp.isfinite(df) & jnp.isfinite(t)
     value = fn(jnp.where(inside, df, 1), jnp.where(inside, t, 0))
@@ -208,7 +208,7 @@ def _evaluate(fn: Any, normal: Any, df: Numeric, t: Numeric, limits: tuple[float
     return jnp.where(inside, value, jnp.where(is_normal, normal(jnp.where(is_normal, t, 0)), edge))
 
 
-def stdtr(df: Numeric, t: Numeric) -> Values:
+def stdtr(df: Numeric, t: Numeric) -> Real:
     """Student's t distribution function, P(T <= t) with df degrees of freedom, for 0 < df <= inf.
 
     The tail beyond |t| is half of I_x(df / 2, 1 / 2) for x = df / (df + t²), by the formulas of `betainc` written in
@@ -222,7 +222,7 @@ def stdtr(df: Numeric, t: Numeric) -> Values:
     return _evaluate(_stdtr, ndtr, df, t, (0.0, 1.0))
 
 
-def log_stdtr(df: Numeric, t: Numeric) -> Values:
+def log_stdtr(df: Numeric, t: Numeric) -> Real:
     """log P(T <= t), for arguments so far in the tail that it underflows too; see `stdtr`.
 
     Error at most 7 ulp (float32) and 10 ulp (float64), of derivatives 46 and 43.
@@ -231,7 +231,7 @@ def log_stdtr(df: Numeric, t: Numeric) -> Values:
 
 
 @jax.custom_jvp
-def _stdtrit(df: Values, p: Values) -> Values:
+def _stdtrit(df: Real, p: Real) -> Real:
     # Twice the smaller tail, exactly.
     tail = 2 * jnp.minimum(p, 1 - p)
     middle = tail >= 1
@@ -243,7 +243,7 @@ def _stdtrit(df: Values, p: Values) -> Values:
     return jnp.where(middle, 0, jnp.where(p < 0.5, -t, t))
 
 
-def _inverse_rule(primals: tuple[Values, ...], tangents: tuple[Any, ...]) -> tuple[Values, Values]:
+def _inverse_rule(primals: tuple[Real, ...], tangents: tuple[Any, ...]) -> tuple[Real, Real]:
     df, t = primals[0], _stdtrit(*primals)
     r = jnp.minimum(jnp.abs(t), jnp.finfo(t.dtype).max)
     density, total = _density(df, r), jnp.zeros_like(t)
@@ -265,7 +265,7 @@ def _inverse_rule(primals: tuple[Values, ...], tangents: tuple[Any, ...]) -> tup
 _stdtrit.defjvp(_inverse_rule, symbolic_zeros=True)
 
 
-def stdtrit(df: Numeric, p: Numeric) -> Values:
+def stdtrit(df: Numeric, p: Numeric) -> Real:
     """The t at which P(T <= t) = p for Student's t distribution: the inverse of `stdtr` in t.
 
     From `betaincinv` at twice the smaller tail; derivatives are implicit. Error at most 3 ulp (float32) and 4 ulp

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import jax.scipy.special as jsp
 from jaxtyping import Array, Bool
 
-from distrax_like._misc import Numeric, promote
-from distrax_like.special._compensated import (
+from distrax_like._misc import Numeric, Real, promote
+
+from ._compensated import (
     Pair,
-    Values,
     _constant,
     add_tangents,
     chebyshev,
@@ -21,7 +21,7 @@ from distrax_like.special._compensated import (
     two_product,
     two_sum,
 )
-from distrax_like.special._quadrature import legendre
+from ._quadrature import legendre
 
 # Chebyshev coefficients, at 60 digits, of (1 + κ)² exp(-κ) (I_0(κ) - I_1(κ)) in κ / 4 - 1 for κ <= 8, and of κ^(3/2)
 # times the same difference in 16 / κ - 1 above.
@@ -52,7 +52,7 @@ _PI = (3.141592653589793, 1.2246467991473532e-16)
 # leaves an integrand without trigonometric functions.
 
 
-def _versine(z: Values) -> Pair:
+def _versine(z: Real) -> Pair:
     """1 - cos z as a pair, for z in [0, π]: from the sine of z / 2, of π / 2 - z or of (π - z) / 2, all small."""
     low, high = z < 1, z > 2.2
     (pi, pi_lo), zero = _constant(_PI, z), jnp.zeros_like(z)
@@ -76,7 +76,7 @@ def _versine(z: Values) -> Pair:
     return jnp.where(low, double[0], hi), jnp.where(low, double[1], lo - part[1])
 
 
-def _difference(kappa: Values) -> Values:
+def _difference(kappa: Real) -> Real:
     """exp(-κ) (I_0(κ) - I_1(κ)), which cancel."""
     large = kappa > 8
     small, big = jnp.where(large, 8, kappa), jnp.where(large, kappa, 8)
@@ -84,13 +84,13 @@ def _difference(kappa: Values) -> Values:
     return jnp.where(large, chebyshev(_DIFFERENCE_LARGE, 16 / big - 1) / big / jnp.sqrt(big), near)
 
 
-def _mean_versine(kappa: Values) -> Values:
+def _mean_versine(kappa: Real) -> Real:
     """1 - I_1(κ) / I_0(κ)."""
     return _difference(kappa) / jsp.i0e(kappa)
 
 
 @jax.custom_jvp
-def _scale(kappa: Values) -> Values:
+def _scale(kappa: Real) -> Real:
     """The density at 0."""
     return 1 / (2 * math.pi * jsp.i0e(kappa))
 
@@ -101,7 +101,7 @@ def _(primals, tangents):
     return value, value * _mean_versine(*primals) * tangents[0]
 
 
-def _integral(z: Values, kappa: Values, central: Any, v: Values, weight: Values | None = None) -> Values:
+def _integral(z: Real, kappa: Real, central: Any, v: Real, weight: Real | None = None) -> Real:
     """∫ exp(-κ (v(t) - v(z))) dt over [z, π], or where `central` ∫ exp(-κ v(t)) dt over [0, z]; all for v = v(z).
 
     With a `weight` w the integrand is multiplied by v(t) - w.
@@ -124,7 +124,7 @@ def _integral(z: Values, kappa: Values, central: Any, v: Values, weight: Values 
     a = end * (1 - b) / 2
     nodes = jnp.asarray(legendre(32 if double else 14), z.dtype).reshape(4 if double else 2, -1, 2)
 
-    def add(i: Any, total: Values) -> Values:
+    def add(i: Any, total: Real) -> Real:
         # Some points at a time: one after the other is slow to run, all at once slow to compile.
         for x, w in nodes[i]:
             top, bottom = a * (1 + x), 1 - b * x
@@ -138,7 +138,7 @@ def _integral(z: Values, kappa: Values, central: Any, v: Values, weight: Values 
     return 2 * a * (1 + b) * total
 
 
-def _exponential(kappa: Values, v: Pair, factor: Values) -> Values:
+def _exponential(kappa: Real, v: Pair, factor: Real) -> Real:
     """exp(-κ v) times a factor."""
     hi, lo = product((kappa, jnp.zeros_like(kappa)), v)
     # In two halves: the exponential may be below the normal range where the product is not.
@@ -146,11 +146,11 @@ def _exponential(kappa: Values, v: Pair, factor: Values) -> Values:
     return root * (factor * (1 - jnp.clip(lo, -0.5, 0.5))) * root
 
 
-def _is_central(z: Values, kappa: Values, v: Values) -> Bool[Array, "..."]:
+def _is_central(z: Real, kappa: Real, v: Real) -> Bool[Array, "..."]:
     return (kappa * v < 0.5) & (v < 1)
 
 
-def _tail(z: Values, kappa: Values) -> Values:
+def _tail(z: Real, kappa: Real) -> Real:
     v = _versine(z)
     central = _is_central(z, kappa, v[0])
     integral = _scale(kappa) * _integral(z, kappa, central, v[0])
@@ -159,16 +159,16 @@ def _tail(z: Values, kappa: Values) -> Values:
 
 @jax.custom_jvp
 @jax.jit
-def _density(x: Values, kappa: Values) -> Values:
+def _density(x: Real, kappa: Real) -> Real:
     return _exponential(kappa, _versine(jnp.abs(x)), _scale(kappa))
 
 
-def _excess(x: Values, kappa: Values) -> Values:
+def _excess(x: Real, kappa: Real) -> Real:
     """The derivative in κ of the log of the density."""
     return _mean_versine(kappa) - _versine(jnp.abs(x))[0]
 
 
-def _log_speed(x: Values, kappa: Values) -> Values:
+def _log_speed(x: Real, kappa: Real) -> Real:
     """The derivative in κ over the density."""
     z = jnp.abs(x)
     v, mean = _versine(z), _mean_versine(kappa)
@@ -180,25 +180,25 @@ def _log_speed(x: Values, kappa: Values) -> Values:
 
 @jax.custom_jvp
 @jax.jit
-def _speed(x: Values, kappa: Values) -> Values:
+def _speed(x: Real, kappa: Real) -> Real:
     """The derivative in κ over the density, at x."""
     return _log_speed(x, kappa)
 
 
 @jax.custom_jvp
 @jax.jit
-def _in_kappa(x: Values, kappa: Values) -> Values:
+def _in_kappa(x: Real, kappa: Real) -> Real:
     return _density(x, kappa) * _speed(x, kappa)
 
 
 @jax.custom_jvp
 @jax.jit
-def _cdf(x: Values, kappa: Values) -> Values:
+def _cdf(x: Real, kappa: Real) -> Real:
     tail = _tail(jnp.abs(x), kappa)
     return jnp.where(x > 0, 1 - tail, tail)
 
 
-def _curve(x: Values, kappa: Values) -> Values:
+def _curve(x: Real, kappa: Real) -> Real:
     """The derivative in κ of `_speed`."""
     return jax.jvp(lambda k: _log_speed(x, k), (kappa,), (jnp.ones_like(kappa),))[1]
 
@@ -218,7 +218,7 @@ set_slopes(
 
 
 @jax.jit
-def _solve(q: Values, kappa: Values) -> Values:
+def _solve(q: Real, kappa: Real) -> Real:
     """The z in [0, π] whose tail is q <= 1 / 2, by Halley's method on the tail's log, or on the integral from 0."""
     scale = _scale(kappa)
     high = _PI[0] * (1 - 2 * q)  # since the density falls
@@ -248,19 +248,19 @@ def _solve(q: Values, kappa: Values) -> Values:
     return jax.lax.while_loop(more, step, (0, jnp.minimum(z, high), q > 0))[1]
 
 
-def _smaller(p: Values) -> Values:
+def _smaller(p: Real) -> Real:
     return jnp.minimum(p, 1 - p)
 
 
 @jax.custom_jvp
-def _inverse(p: Values, kappa: Values) -> Values:
+def _inverse(p: Real, kappa: Real) -> Real:
     z = _solve(_smaller(p), kappa)
     return jnp.where(p > 0.5, z, -z)
 
 
 @jax.custom_jvp
 @jax.jit
-def _width(x: Values, kappa: Values, q: Values) -> Values:
+def _width(x: Real, kappa: Real, q: Real) -> Real:
     """1 / density at x, whose smaller tail is q."""
     # In the tails not the density at the rounded x, to which it is more sensitive there than the integral.
     z = jnp.abs(x)
@@ -271,7 +271,7 @@ def _width(x: Values, kappa: Values, q: Values) -> Values:
     return jnp.where(steep, integral / q, 1 / jnp.where(steep, 1, _density(x, kappa)))
 
 
-def _inverse_rule(primals: tuple[Values, Values], tangents: tuple[Any, Any]) -> tuple[Values, Values]:
+def _inverse_rule(primals: tuple[Real, Real], tangents: tuple[Any, Any]) -> tuple[Real, Real]:
     x = _inverse(*primals)
     in_p, in_kappa = lambda p, kappa: _width(x, kappa, _smaller(p)), lambda p, kappa: -_speed(x, kappa)
     return x, add_tangents(primals, tangents, in_p, in_kappa)
@@ -286,12 +286,12 @@ def _(primals, tangents):
     return value, value * (kappa * jnp.sin(x) * tangents[0] - _excess(x, kappa) * tangents[1])
 
 
-def _limited(kappa: Values) -> Values:
+def _limited(kappa: Real) -> Real:
     # So large that no two numbers are closer than the width.
     return jnp.minimum(kappa, jnp.finfo(kappa.dtype).max ** 0.7)
 
 
-def von_mises_cdf(x: Numeric, concentration: Numeric) -> Values:
+def von_mises_cdf(x: Numeric, concentration: Numeric) -> Real:
     """The distribution function of the von Mises distribution on [-π, π], ∫ exp(κ cos t) dt / (2 π I_0(κ)) up to x.
 
     Beyond, it counts whole turns, as TFP's does: F(x + 2 π) = F(x) + 1.
@@ -318,7 +318,7 @@ def von_mises_cdf(x: Numeric, concentration: Numeric) -> Values:
     return jnp.where(proper, jnp.where(here, value, x), jnp.nan)
 
 
-def von_mises_cdf_inverse(p: Numeric, concentration: Numeric) -> Values:
+def von_mises_cdf_inverse(p: Numeric, concentration: Numeric) -> Real:
     """The x in [-π, π] at which `von_mises_cdf` is p, for 0 <= p <= 1, by Halley's method, with implicit derivatives.
 
     Error at most 5 ulp in both widths, of the first derivatives 9 (float32) and 13 (float64), but for that in κ where x

@@ -9,7 +9,8 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from distrax_like._misc import as_key, promote
-from distrax_like.inference.mcmc._kernel import InterleavedKernel, TransitionKernel, as_step_size
+
+from ._kernel import InterleavedKernel, TransitionKernel, as_step_size
 
 
 class DualAveragingState(eqx.Module):

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from distrax_like._misc import is_key
-from distrax_like.inference.mcmc._run import on_host
+
+from ._run import on_host
 
 
 class Checkpoint:

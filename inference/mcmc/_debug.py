@@ -15,10 +15,11 @@ from jaxtyping import Array, Float, Int, PyTree
 from distrax_like._misc import as_key
 from distrax_like.bijectors import Bijector
 from distrax_like.distributions import Distribution, JointDistributionPinned, UnconstrainedDensity
-from distrax_like.inference.mcmc._kernel import TransitionKernel
-from distrax_like.inference.mcmc._start import _points, check_init
-from distrax_like.inference.mcmc._target import as_position, evaluate, part_name, value_and_grad
 from distrax_like.supports import Independent, Support
+
+from ._kernel import TransitionKernel
+from ._start import _points, check_init
+from ._target import as_position, evaluate, part_name, value_and_grad
 
 # Of free reals of one site, beyond which a Jacobian is not computed.
 _LARGE = 64
@@ -342,7 +343,7 @@ def _sites(model: UnconstrainedDensity, x: Float[Array, " dim"]) -> dict[str, di
         value, log_det = bijector.forward_and_log_det(z)
         look(name, distribution, value)
         back = jnp.broadcast_to(bijector.inverse(value), z.shape)
-        # Values too: where they are all but equal, reals cannot come back, and that is no fault.
+        # Real too: where they are all but equal, reals cannot come back, and that is no fault.
         lossy = ~_close(back, z, rough) & ~_close(bijector.forward(back), value, rough)
         off = _log_dets(bijector, z, value) - jnp.sum(log_det)
         off = jnp.min(jnp.abs(off))

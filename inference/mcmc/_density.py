@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, PyTree
 
-from distrax_like.inference.mcmc._kernel import TransitionKernel
-from distrax_like.inference.mcmc._target import ChainsTarget, as_position, evaluate
+from ._kernel import TransitionKernel
+from ._target import ChainsTarget, as_position, evaluate
 
 
 class DensityState(eqx.Module):

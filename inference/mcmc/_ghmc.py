@@ -12,14 +12,15 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import as_callable, as_key, promote
-from distrax_like.inference.mcmc._kernel import (
+
+from ._kernel import (
     HamiltonianInfo,
     HamiltonianKernel,
     HamiltonianState,
     as_step_size,
     as_vectors,
 )
-from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
+from ._metric import DiagonalMetric, Metric
 
 
 class PersistentState(HamiltonianState):

@@ -9,7 +9,8 @@ from equinox import field
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import as_callable, as_key
-from distrax_like.inference.mcmc._kernel import (
+
+from ._kernel import (
     HamiltonianInfo,
     HamiltonianKernel,
     HamiltonianState,
@@ -17,8 +18,8 @@ from distrax_like.inference.mcmc._kernel import (
     as_step_size,
     hamiltonian,
 )
-from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
-from distrax_like.inference.mcmc._metropolis_hastings import UncalibratedInfo, propose
+from ._metric import DiagonalMetric, Metric
+from ._metropolis_hastings import UncalibratedInfo, propose
 
 
 class UncalibratedHamiltonianMonteCarlo(HamiltonianKernel):

@@ -12,8 +12,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from distrax_like._misc import promote
-from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
-from distrax_like.inference.mcmc._target import as_position, part_name, value_and_grad
+
+from ._metric import DiagonalMetric, Metric
+from ._target import as_position, part_name, value_and_grad
 
 
 class TransitionKernel(eqx.Module):

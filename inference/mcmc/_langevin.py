@@ -9,10 +9,11 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import as_callable, as_key
-from distrax_like.inference.mcmc._hmc import uncalibrated_step
-from distrax_like.inference.mcmc._kernel import Flat, HamiltonianKernel, HamiltonianState, as_step_size
-from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
-from distrax_like.inference.mcmc._metropolis_hastings import Calibrated, UncalibratedInfo
+
+from ._hmc import uncalibrated_step
+from ._kernel import Flat, HamiltonianKernel, HamiltonianState, as_step_size
+from ._metric import DiagonalMetric, Metric
+from ._metropolis_hastings import Calibrated, UncalibratedInfo
 
 
 class UncalibratedLangevin(HamiltonianKernel):

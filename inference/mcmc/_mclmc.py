@@ -12,8 +12,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from distrax_like._misc import as_callable, as_key, promote
-from distrax_like.inference.mcmc._adaptation import DualAveragingStepSizeAdaptation
-from distrax_like.inference.mcmc._kernel import (
+from distrax_like.inference.stats import ess
+
+from ._adaptation import DualAveragingStepSizeAdaptation
+from ._kernel import (
     MAX_ENERGY_DIFF,
     Flat,
     HamiltonianKernel,
@@ -21,8 +23,7 @@ from distrax_like.inference.mcmc._kernel import (
     accepts,
     momentum_dot,
 )
-from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
-from distrax_like.inference.stats import ess
+from ._metric import DiagonalMetric, Metric
 
 # Kicks and drifts of one step, each as a share of the step size, from the first kick to the last.
 _INTEGRATORS = {

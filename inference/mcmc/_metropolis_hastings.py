@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from distrax_like._misc import as_key, tree_where
-from distrax_like.inference.mcmc._density import all_finite
-from distrax_like.inference.mcmc._kernel import TransitionKernel, accepts, energy_drop
+
+from ._density import all_finite
+from ._kernel import TransitionKernel, accepts, energy_drop
 
 
 class UncalibratedInfo(eqx.Module):

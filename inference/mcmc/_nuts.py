@@ -13,8 +13,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
 from distrax_like._misc import as_callable, as_key, promote, tree_where
-from distrax_like.inference.mcmc._hash import uniform
-from distrax_like.inference.mcmc._kernel import (
+
+from ._hash import uniform
+from ._kernel import (
     Flat,
     HamiltonianInfo,
     HamiltonianKernel,
@@ -25,7 +26,7 @@ from distrax_like.inference.mcmc._kernel import (
     hamiltonian,
     momentum_dot,
 )
-from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
+from ._metric import DiagonalMetric, Metric
 
 # The two streams of uniforms within a transition: one number for each leaf, one for each doubling.
 _LEAF, _DOUBLING = 0, 1

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from distrax_like.inference import stats
-from distrax_like.inference.mcmc._samples import Samples, by_site, names as names_of
 from distrax_like.special import ndtri
+
+from ._samples import Samples, by_site, names as names_of
 
 Names = str | Sequence[str] | None
 

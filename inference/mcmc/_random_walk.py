@@ -10,9 +10,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import as_callable, as_key
-from distrax_like.inference.mcmc._density import DensityKernel, DensityState, like, log_density
-from distrax_like.inference.mcmc._kernel import as_step_size, flat_step_size
-from distrax_like.inference.mcmc._metropolis_hastings import Calibrated, UncalibratedInfo, propose
+
+from ._density import DensityKernel, DensityState, like, log_density
+from ._kernel import as_step_size, flat_step_size
+from ._metropolis_hastings import Calibrated, UncalibratedInfo, propose
 
 
 class _NormalWalk(eqx.Module):

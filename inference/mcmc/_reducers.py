@@ -8,7 +8,8 @@ import jax.tree_util as jtu
 from jaxtyping import PyTree
 
 from distrax_like.inference import stats
-from distrax_like.inference.mcmc._samples import by_site
+
+from ._samples import by_site
 
 # By name: from the number of chains, the shape and the dtype of a site's draw.
 _NAMED: dict[str, Callable[[int, tuple[int, ...], Any], Any]] = {

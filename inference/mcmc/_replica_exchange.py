@@ -10,9 +10,10 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from distrax_like._misc import as_callable, as_key, promote
-from distrax_like.inference.mcmc._density import log_density, moved
-from distrax_like.inference.mcmc._kernel import TransitionKernel
-from distrax_like.inference.mcmc._target import as_position
+
+from ._density import log_density, moved
+from ._kernel import TransitionKernel
+from ._target import as_position
 
 
 class TemperedTarget(eqx.Module):

@@ -19,7 +19,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, PyTree
 
 from distrax_like._misc import is_key, tree_where
-from distrax_like.inference.mcmc._kernel import TransitionKernel
+
+from ._kernel import TransitionKernel
 
 # Transitions between two looks at the host: enough that the look costs nothing, few enough that an interrupt is heard.
 CHUNK = 128

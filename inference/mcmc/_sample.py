@@ -15,13 +15,14 @@ from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import as_key
 from distrax_like.distributions import JointDistributionPinned
-from distrax_like.inference.mcmc._adaptation import DualAveragingState, DualAveragingStepSizeAdaptation
-from distrax_like.inference.mcmc._checkpoint import Checkpoint
-from distrax_like.inference.mcmc._kernel import HamiltonianKernel, TransitionKernel
-from distrax_like.inference.mcmc._metric import Metric
-from distrax_like.inference.mcmc._nuts import NoUTurnSampler
-from distrax_like.inference.mcmc._reducers import made, reduced
-from distrax_like.inference.mcmc._run import (
+
+from ._adaptation import DualAveragingState, DualAveragingStepSizeAdaptation
+from ._checkpoint import Checkpoint
+from ._kernel import HamiltonianKernel, TransitionKernel
+from ._metric import Metric
+from ._nuts import NoUTurnSampler
+from ._reducers import made, reduced
+from ._run import (
     CHAINS,
     CHUNK,
     HostRun,
@@ -32,10 +33,10 @@ from distrax_like.inference.mcmc._run import (
     on_mesh,
     progress,
 )
-from distrax_like.inference.mcmc._samples import Samples, sample_stats
-from distrax_like.inference.mcmc._start import find_start
-from distrax_like.inference.mcmc._target import as_draw
-from distrax_like.inference.mcmc._warmup import Adaptation, FisherAdaptation, reasonable_log_step, settled
+from ._samples import Samples, sample_stats
+from ._start import find_start
+from ._target import as_draw
+from ._warmup import Adaptation, FisherAdaptation, reasonable_log_step, settled
 
 # More adaptation steps than any run makes: a state that has made so many adapts no more.
 _FOREVER = 2**30

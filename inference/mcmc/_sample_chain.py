@@ -13,9 +13,10 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from distrax_like._misc import as_key, require
-from distrax_like.inference.mcmc._kernel import TransitionKernel
-from distrax_like.inference.mcmc._run import CHUNK, HostRun, KernelResults, Run, choose_execution, progress
-from distrax_like.inference.mcmc._target import ChainsTarget, as_position, chains_shape, evaluate, part_name
+
+from ._kernel import TransitionKernel
+from ._run import CHUNK, HostRun, KernelResults, Run, choose_execution, progress
+from ._target import ChainsTarget, as_position, chains_shape, evaluate, part_name
 
 
 class StatesAndTrace(NamedTuple):

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from distrax_like.inference import stats
-from distrax_like.inference.mcmc._kernel import TransitionKernel
-from distrax_like.inference.mcmc._run import KernelResults
+
+from ._kernel import TransitionKernel
+from ._run import KernelResults
 
 # ArviZ's names of what an info may hold.
 _STATS = {
@@ -113,7 +114,7 @@ class Samples(eqx.Module):
 
         **Raises:** `ValueError` for a name that is none; `ImportError` without matplotlib.
         """
-        from distrax_like.inference.mcmc import _plots
+        from . import _plots
 
         return _plots.trace(self, names)
 
@@ -125,7 +126,7 @@ class Samples(eqx.Module):
 
         **Arguments, raises:** as `plot_trace`. (Vehtari et al., Bayesian Analysis 16, 2021.)
         """
-        from distrax_like.inference.mcmc import _plots
+        from . import _plots
 
         return _plots.rank(self, names)
 
@@ -134,7 +135,7 @@ class Samples(eqx.Module):
 
         **Arguments, raises:** as `plot_trace`, but by default the first 6.
         """
-        from distrax_like.inference.mcmc import _plots
+        from . import _plots
 
         return _plots.pairs(self, names)
 
@@ -143,13 +144,13 @@ class Samples(eqx.Module):
 
         **Raises:** `ValueError` where the statistics have no energy.
         """
-        from distrax_like.inference.mcmc import _plots
+        from . import _plots
 
         return _plots.energy(self)
 
     def plot_autocorrelation(self, names: str | Sequence[str] | None = None, max_lag: int = 100) -> Any:
         """The autocorrelation of each chain up to a lag. **Arguments, raises:** as `plot_trace`."""
-        from distrax_like.inference.mcmc import _plots
+        from . import _plots
 
         return _plots.autocorrelation(self, names, max_lag)
 

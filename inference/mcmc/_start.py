@@ -12,8 +12,9 @@ from jaxtyping import Array, PyTree, UInt
 
 from distrax_like._misc import as_callable
 from distrax_like.distributions import UnconstrainedDensity
-from distrax_like.inference.mcmc._run import on_host
-from distrax_like.inference.mcmc._target import as_position, evaluate, part_name
+
+from ._run import on_host
+from ._target import as_position, evaluate, part_name
 
 _ATTEMPTS = 100
 _START = 2**32 - 2  # the number that the keys of starting points are folded with

@@ -11,7 +11,8 @@ from equinox import field
 from jaxtyping import Array, Float, Int, PyTree
 
 from distrax_like._misc import as_callable, as_key, promote
-from distrax_like.inference.mcmc._kernel import (
+
+from ._kernel import (
     HamiltonianInfo,
     HamiltonianKernel,
     HamiltonianState,
@@ -19,7 +20,7 @@ from distrax_like.inference.mcmc._kernel import (
     as_step_size,
     as_vectors,
 )
-from distrax_like.inference.mcmc._metric import DiagonalMetric, Metric
+from ._metric import DiagonalMetric, Metric
 
 
 class DynamicState(HamiltonianState):

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from distrax_like.inference.mcmc._kernel import energy_drop, hamiltonian
-from distrax_like.inference.mcmc._metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
+from ._kernel import energy_drop, hamiltonian
+from ._metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
 
 # Up to this many coordinates a product with a full matrix costs less than with a useful number of directions.
 _DENSE_UP_TO = 128

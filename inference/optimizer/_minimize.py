@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from distrax_like._misc import Numeric, as_callable, promote, require, tree_where
-from distrax_like.inference.optimizer._directions import Direction, bfgs, dot, lbfgs, remember
-from distrax_like.inference.optimizer._line_search import LineSearch, advance, begin
+
+from ._directions import Direction, bfgs, dot, lbfgs, remember
+from ._line_search import LineSearch, advance, begin
 
 # Differences of the objective below this many units of rounding are taken for noise.
 _NOISE = 10.0

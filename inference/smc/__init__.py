@@ -1,6 +1,6 @@
 """Sequential Monte Carlo."""
 
-from distrax_like.inference.smc._particle_filter import (
+from ._particle_filter import (
     FilteredParticles as FilteredParticles,
     SequentialMonteCarlo as SequentialMonteCarlo,
     SequentialMonteCarloResults as SequentialMonteCarloResults,
@@ -11,11 +11,11 @@ from distrax_like.inference.smc._particle_filter import (
     particle_filter as particle_filter,
     reconstruct_trajectories as reconstruct_trajectories,
 )
-from distrax_like.inference.smc._random_walk import (
+from ._random_walk import (
     gen_make_hmc_kernel_fn as gen_make_hmc_kernel_fn,
     make_rwmh_kernel_fn as make_rwmh_kernel_fn,
 )
-from distrax_like.inference.smc._resampling import (
+from ._resampling import (
     ess_below_threshold as ess_below_threshold,
     log_ess_from_log_weights as log_ess_from_log_weights,
     resample_deterministic_minimum_error as resample_deterministic_minimum_error,
@@ -24,34 +24,9 @@ from distrax_like.inference.smc._resampling import (
     resample_stratified as resample_stratified,
     resample_systematic as resample_systematic,
 )
-from distrax_like.inference.smc._tempered import (
+from ._tempered import (
     TemperedSamples as TemperedSamples,
     default_make_tempered_target_log_prob_fn as default_make_tempered_target_log_prob_fn,
     sample_sequential_monte_carlo as sample_sequential_monte_carlo,
     simple_heuristic_tuning as simple_heuristic_tuning,
 )
-
-__all__ = [
-    "FilteredParticles",
-    "SequentialMonteCarlo",
-    "SequentialMonteCarloResults",
-    "SequentialMonteCarloState",
-    "TemperedSamples",
-    "Trajectories",
-    "WeightedParticles",
-    "default_make_tempered_target_log_prob_fn",
-    "ess_below_threshold",
-    "gen_make_hmc_kernel_fn",
-    "infer_trajectories",
-    "log_ess_from_log_weights",
-    "make_rwmh_kernel_fn",
-    "particle_filter",
-    "reconstruct_trajectories",
-    "resample_deterministic_minimum_error",
-    "resample_independent",
-    "resample_residual",
-    "resample_stratified",
-    "resample_systematic",
-    "sample_sequential_monte_carlo",
-    "simple_heuristic_tuning",
-]

@@ -12,7 +12,8 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, PyTree
 
 from distrax_like._misc import as_callable, as_key
-from distrax_like.inference.smc._resampling import ess_below_threshold, resample_systematic
+
+from ._resampling import ess_below_threshold, resample_systematic
 
 
 class WeightedParticles(eqx.Module):

@@ -1,12 +1,12 @@
 """Statistics of samples, convergence diagnostics of chains, and checks of models. Draws are `(draw, chain, ...)`."""
 
-from distrax_like.inference.stats._calibrate_inference import (
+from ._calibrate_inference import (
     PosteriorPredictiveCheck as PosteriorPredictiveCheck,
     SimulationBasedCalibration as SimulationBasedCalibration,
     posterior_predictive_check as posterior_predictive_check,
     simulation_based_calibration as simulation_based_calibration,
 )
-from distrax_like.inference.stats._calibration import (
+from ._calibration import (
     BrierDecomposition as BrierDecomposition,
     CalibrationQuantiles as CalibrationQuantiles,
     brier_decomposition as brier_decomposition,
@@ -14,7 +14,7 @@ from distrax_like.inference.stats._calibration import (
     expected_calibration_error as expected_calibration_error,
     expected_calibration_error_quantiles as expected_calibration_error_quantiles,
 )
-from distrax_like.inference.stats._diagnostics import (
+from ._diagnostics import (
     e_bfmi as e_bfmi,
     ess as ess,
     ess_bulk as ess_bulk,
@@ -26,13 +26,13 @@ from distrax_like.inference.stats._diagnostics import (
     rhat as rhat,
     rhat_nested as rhat_nested,
 )
-from distrax_like.inference.stats._leave_one_out import (
+from ._leave_one_out import (
     log_loomean_exp as log_loomean_exp,
     log_loosum_exp as log_loosum_exp,
     log_soomean_exp as log_soomean_exp,
     log_soosum_exp as log_soosum_exp,
 )
-from distrax_like.inference.stats._moments import (
+from ._moments import (
     MovingMeanVariance as MovingMeanVariance,
     assign_log_moving_mean_exp as assign_log_moving_mean_exp,
     assign_moving_mean_variance as assign_moving_mean_variance,
@@ -48,7 +48,7 @@ from distrax_like.inference.stats._moments import (
     windowed_mean as windowed_mean,
     windowed_variance as windowed_variance,
 )
-from distrax_like.inference.stats._psis import (
+from ._psis import (
     LOO as LOO,
     WAIC as WAIC,
     Comparison as Comparison,
@@ -58,7 +58,7 @@ from distrax_like.inference.stats._psis import (
     psis as psis,
     waic as waic,
 )
-from distrax_like.inference.stats._quantiles import (
+from ._quantiles import (
     count_integers as count_integers,
     find_bins as find_bins,
     histogram as histogram,
@@ -67,87 +67,20 @@ from distrax_like.inference.stats._quantiles import (
     quantile_auc as quantile_auc,
     quantiles as quantiles,
 )
-from distrax_like.inference.stats._running import (
+from ._running import (
     RunningCentralMoments as RunningCentralMoments,
     RunningCovariance as RunningCovariance,
     RunningMean as RunningMean,
     RunningPotentialScaleReduction as RunningPotentialScaleReduction,
     RunningVariance as RunningVariance,
 )
-from distrax_like.inference.stats._sketch import RunningQuantiles as RunningQuantiles
-from distrax_like.inference.stats._tfp import (
+from ._sketch import RunningQuantiles as RunningQuantiles
+from ._tfp import (
     effective_sample_size as effective_sample_size,
     potential_scale_reduction as potential_scale_reduction,
 )
-from distrax_like.inference.stats._uniformity import (
+from ._uniformity import (
     ECDFBands as ECDFBands,
     ecdf_bands as ecdf_bands,
     uniformity_p_value as uniformity_p_value,
 )
-
-__all__ = [
-    "BrierDecomposition",
-    "CalibrationQuantiles",
-    "Comparison",
-    "ECDFBands",
-    "LOO",
-    "MovingMeanVariance",
-    "PosteriorPredictiveCheck",
-    "RunningCentralMoments",
-    "RunningCovariance",
-    "RunningMean",
-    "RunningPotentialScaleReduction",
-    "RunningQuantiles",
-    "RunningVariance",
-    "SimulationBasedCalibration",
-    "WAIC",
-    "assign_log_moving_mean_exp",
-    "assign_moving_mean_variance",
-    "auto_correlation",
-    "brier_decomposition",
-    "brier_score",
-    "cholesky_covariance",
-    "compare",
-    "correlation",
-    "count_integers",
-    "covariance",
-    "cumulative_variance",
-    "e_bfmi",
-    "ecdf_bands",
-    "effective_sample_size",
-    "ess",
-    "ess_bulk",
-    "ess_quantile",
-    "ess_tail",
-    "expected_calibration_error",
-    "expected_calibration_error_quantiles",
-    "find_bins",
-    "histogram",
-    "kendalls_tau",
-    "log_average_probs",
-    "log_loomean_exp",
-    "log_loosum_exp",
-    "log_soomean_exp",
-    "log_soosum_exp",
-    "loo",
-    "mcse_mean",
-    "mcse_quantile",
-    "mcse_sd",
-    "moving_mean_variance_zero_debiased",
-    "pareto_k_threshold",
-    "percentile",
-    "posterior_predictive_check",
-    "potential_scale_reduction",
-    "psis",
-    "quantile_auc",
-    "quantiles",
-    "rhat",
-    "rhat_nested",
-    "simulation_based_calibration",
-    "stddev",
-    "uniformity_p_value",
-    "variance",
-    "waic",
-    "windowed_mean",
-    "windowed_variance",
-]

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from distrax_like._misc import as_callable, as_key
 from distrax_like.distributions._joint import JointDistribution, JointDistributionPinned
-from distrax_like.inference.stats._uniformity import ECDFBands, ecdf_bands, uniformity_p_value
+
+from ._uniformity import ECDFBands, ecdf_bands, uniformity_p_value
 
 
 class SimulationBasedCalibration(eqx.Module):

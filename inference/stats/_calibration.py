@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from distrax_like._misc import Numeric, promote
-from distrax_like.inference.stats._quantiles import quantiles
+
+from ._quantiles import quantiles
 
 
 class BrierDecomposition(NamedTuple):

@@ -17,8 +17,9 @@ import jax.scipy.special as jsp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from distrax_like.inference.stats._arrays import center, lagged_products, map_draws
 from distrax_like.special import ndtri
+
+from ._arrays import center, lagged_products, map_draws
 
 Draws = Float[Array, "draw chain ..."]
 Event = Float[Array, "..."]

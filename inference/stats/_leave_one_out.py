@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from distrax_like._misc import Numeric, promote
-from distrax_like.inference.stats._arrays import Axis, as_axes
 from distrax_like.special import log_cumsum_exp
+
+from ._arrays import Axis, as_axes
 
 Two = tuple[Float[Array, "..."], Float[Array, "..."]]
 

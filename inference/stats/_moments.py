@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from distrax_like._misc import Numeric, cast, promote
-from distrax_like.inference.stats._arrays import Axis, as_axes, as_numbers, center, lagged_products, rounded_mean
 from distrax_like.special import reduce_logmeanexp
+
+from ._arrays import Axis, as_axes, as_numbers, center, lagged_products, rounded_mean
 
 
 def auto_correlation(

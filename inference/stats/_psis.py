@@ -12,9 +12,10 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from distrax_like._misc import Numeric, promote
-from distrax_like.inference.stats._arrays import Axis, as_axes, center, flatten_axes
-from distrax_like.inference.stats._diagnostics import ess
 from distrax_like.special import reduce_logmeanexp
+
+from ._arrays import Axis, as_axes, center, flatten_axes
+from ._diagnostics import ess
 
 # Of fewer numbers no tail is fitted.
 _MIN_TAIL = 5

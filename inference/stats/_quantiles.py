@@ -10,7 +10,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from distrax_like._misc import Numeric, promote
-from distrax_like.inference.stats._arrays import Axis, as_axes, flatten_axes
+
+from ._arrays import Axis, as_axes, flatten_axes
 
 _INTERPOLATIONS = ("nearest", "linear", "lower", "higher", "midpoint")
 

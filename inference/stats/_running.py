@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from distrax_like._misc import Numeric, as_shape, default_float
-from distrax_like.inference.stats._arrays import center
 from distrax_like.special._compensated import two_sum
+
+from ._arrays import center
 
 R = TypeVar("R", bound="RunningMean")
 C = TypeVar("C", bound="RunningCovariance")

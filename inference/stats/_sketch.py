@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from distrax_like._misc import Numeric, as_shape, promote
-from distrax_like.inference.stats._running import _chunk, _float_dtype
+
+from ._running import _chunk, _float_dtype
 
 
 class RunningQuantiles(eqx.Module):

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import promote
-from distrax_like.inference.stats._arrays import as_axes, center, lagged_products
-from distrax_like.inference.stats._diagnostics import _chain_moments
-from distrax_like.inference.stats._running import scale_reduction
+
+from ._arrays import as_axes, center, lagged_products
+from ._diagnostics import _chain_moments
+from ._running import scale_reduction
 
 
 def effective_sample_size(

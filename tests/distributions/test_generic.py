@@ -543,7 +543,7 @@ def test_support(case: Case):
 
     @eqx.filter_jit
     def contained(support, *points):
-        return [support.contains(x) for x in (support.interior(values), *points)]
+        return [support.contains(x) for x in (support.feasible_like(values), *points)]
 
     interior, inside, outside = contained(support, values, per_batch(case.outside, jnp.float64))
     assert np.all(interior) and np.all(inside) and not np.any(outside)
