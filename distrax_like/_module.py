@@ -6,12 +6,14 @@ that alone come the batch shape, indexing, broadcasting and the check that the f
 
 import dataclasses
 import functools
+import types
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Shaped, jaxtyped
 
 from ._misc import Shape, promote
@@ -68,7 +70,8 @@ def submodule(batch: str | Callable[[Any], int] = _BATCH, **kwargs: Any) -> Any:
 class _Spec(NamedTuple):
     name: str
     role: _Parameter | _Data | _Submodule | None
-    annotation: Any  # a jaxtyping type, or None
+    declared: Any  # the jaxtyping type of an array in the annotation, or None
+    annotation: Any  # the same for `ShapeDtypeStruct`s; for a submodule, that of its batch shape; or None
     trailing: tuple[str, ...] | None  # the named axes behind the batch dimensions; None where the field has no batch
 
     @property
@@ -84,20 +87,76 @@ def _specs(cls: type) -> tuple[_Spec, ...]:
         if field.metadata.get("static"):
             continue
         role = field.metadata.get(_KEY)
+        declared: Any = None
+        annotation: Any = None
+        trailing: tuple[str, ...] | None = None
         if isinstance(role, _Submodule):
             if callable(role.batch):
-                specs.append(_Spec(field.name, role, None, ()))
+                trailing = ()
             else:
-                annotation: Any = Shaped[jax.ShapeDtypeStruct, role.batch]
-                specs.append(_Spec(field.name, role, annotation, tuple(role.batch.split()[1:])))
-        elif role is not None:
-            options = [field.type, *get_args(field.type)]
-            annotation = next((a for a in options if hasattr(a, "dim_str")), None)
-            axes = annotation.dim_str.split() if annotation is not None else []
-            specs.append(_Spec(field.name, role, annotation, tuple(axes[1:]) if axes[:1] == [_BATCH] else None))
-        else:
-            specs.append(_Spec(field.name, None, None, None))
+                annotation = Shaped[jax.ShapeDtypeStruct, role.batch]
+                trailing = tuple(role.batch.split()[1:])
+        elif role is not None and (declared := _array_annotation(field.type)) is not None:
+            annotation = declared.dtype[jax.ShapeDtypeStruct, declared.dim_str]
+            axes = declared.dim_str.split()
+            trailing = tuple(axes[1:]) if axes[:1] == [_BATCH] else None
+        specs.append(_Spec(field.name, role, declared, annotation, trailing))
     return tuple(specs)
+
+
+def _array_annotation(annotation: Any) -> Any:
+    """The jaxtyping type in the annotation of a field, `Float[Array, "..."] | None` included; None where it has
+    none."""
+    return next((a for a in (annotation, *get_args(annotation)) if hasattr(a, "dim_str")), None)
+
+
+def _check_declarations(cls: type) -> None:
+    """**Raises:** `TypeError` for an array field that is not declared, which would not be a parameter, and for a
+    property where its base has a method, or the other way round."""
+    for name, own in cls.__dict__.items():
+        inherited = next((base.__dict__[name] for base in cls.__mro__[1:] if name in base.__dict__), None)
+        if isinstance(own, property) and isinstance(inherited, types.FunctionType):
+            raise TypeError(f"{cls.__name__}: {name} must be a method, so write it without @property")
+        if isinstance(own, types.FunctionType) and isinstance(inherited, property):
+            raise TypeError(f"{cls.__name__}: {name} must be a property, so write @property above it")
+    for name, annotation in cls.__dict__.get("__annotations__", {}).items():
+        if isinstance(annotation, str):
+            raise TypeError(
+                f"{cls.__name__}: the annotation of {name} is a string, which cannot be executed; remove "
+                "`from __future__ import annotations` or the quotes"
+            )
+        options = (annotation, *get_args(annotation))
+        if not any(option is jax.Array or hasattr(option, "dim_str") for option in options):
+            continue
+        field = cls.__dict__.get(name)
+        metadata = field.metadata if isinstance(field, dataclasses.Field) else {}
+        if _KEY not in metadata and not metadata.get("static"):
+            raise TypeError(
+                f"{cls.__name__}: declare the array field {name} with parameter(support) if it is trained, else with "
+                f"data(), for example `{name}: Float[Array, \"*#batch\"] = parameter(real)`"
+            )
+
+
+def _shape_of(spec: _Spec, value: Any) -> Any:
+    """What the check at construction looks at: the shape and dtype of a field, `None`, or `False` for no array."""
+    if value is None:
+        return None
+    if isinstance(spec.role, _Submodule):
+        return value._batch_shape(), np.dtype(bool)
+    return (value.shape, value.dtype) if isinstance(value, spec.declared.array_type) else False
+
+
+@functools.lru_cache(maxsize=4096)
+def _misfit(cls: type, shapes: tuple[Any, ...]) -> str | None:
+    """The first field of a class whose shape does not fit its annotation and the fields before it.
+
+    jaxtyping's own check at construction skips fields that have a converter, and takes 20 µs a field.
+    """
+    with jaxtyped("context"):
+        for spec, known in zip((spec for spec in _specs(cls) if spec.annotation), shapes):
+            if known is not None and not (known and isinstance(jax.ShapeDtypeStruct(*known), spec.annotation)):
+                return spec.name
+    return None
 
 
 class Module(eqx.Module):
@@ -109,16 +168,20 @@ class Module(eqx.Module):
     **Raises:** `ValueError` at construction where the shapes of the fields do not fit their annotations or each other.
     """
 
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        _check_declarations(cls)
+
     def __check_init__(self):
-        with jaxtyped("context"):
-            for spec in _specs(type(self)):
-                value = getattr(self, spec.name)
-                if spec.annotation is None or value is None:
-                    continue
-                if isinstance(spec.role, _Submodule):
-                    value = jax.ShapeDtypeStruct(value._batch_shape(), bool)
-                if not isinstance(value, spec.annotation):
-                    raise ValueError(_explain(self, spec.name))
+        shapes = tuple(_shape_of(spec, getattr(self, spec.name)) for spec in _specs(type(self)) if spec.annotation)
+        if (failing := _misfit(type(self), shapes)) is not None:
+            raise ValueError(_explain(self, failing))
+
+    if not TYPE_CHECKING:
+
+        def __getattribute__(self, name: str) -> Any:
+            # Equinox makes each bound method a pytree, at 15 µs. Hooks are only ever called, so they need not be one.
+            return object.__getattribute__(self, name) if name[0] == "_" else super().__getattribute__(name)
 
     def _trailing_ndims(self, spec: _Spec) -> int:
         """How many dimensions of a field stand behind the batch dimensions."""
@@ -128,8 +191,11 @@ class Module(eqx.Module):
         return len(spec.trailing)
 
     def _map_batch(self: M, fn: Callable[[Array, int], Array], extra: int = 0) -> M:
-        """A copy with `fn(array, ndims)` in place of each array that has batch dimensions, those behind which `ndims`
-        dimensions stand. `extra` counts the module's own trailing batch dimensions that its owner does not share."""
+        """A copy with `fn(array, ndims)` in place of each array that has batch dimensions.
+
+        `ndims` is the number of trailing dimensions that are not the batch's. `extra` counts the module's own trailing
+        batch dimensions that its owner does not share.
+        """
         changes = {}
         for spec in _specs(type(self)):
             value = getattr(self, spec.name)
@@ -151,7 +217,7 @@ class Module(eqx.Module):
         return leaves
 
     def _batch_shape(self) -> Shape:
-        return jnp.broadcast_shapes(*(x.shape[: max(x.ndim - ndims, 0)] for x, ndims in self._batch_leaves()))
+        return np.broadcast_shapes(*(x.shape[: max(x.ndim - ndims, 0)] for x, ndims in self._batch_leaves()))
 
     @property
     def batch_shape(self) -> Shape:
@@ -232,5 +298,6 @@ def _explain(module: Module, failing: str) -> str:
             listing = ", ".join(f"{batch} of {field}" for field, batch in batches)
             return f"{name}: batch shapes do not broadcast: {listing}"
         if spec.name == failing:
-            return f"{name}: {what} must be {spec.annotation}, got {getattr(value, 'dtype', value)}{list(shape)}"
+            wanted = spec.declared or spec.annotation
+            return f"{name}: {what} must be {wanted}, got {getattr(value, 'dtype', value)}{list(shape)}"
     raise AssertionError("unreachable")

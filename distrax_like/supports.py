@@ -5,14 +5,14 @@ Supports of continuous distributions are closed, infinities excluded; where memb
 numbers (a simplex, a unit vector, a symmetric matrix) the tolerance is the square root of the machine epsilon.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool
 
-from ._misc import Event
+from ._misc import Event, sum_trailing
 
 
 def _tolerance(x: Event) -> Any:
@@ -22,19 +22,53 @@ def _tolerance(x: Event) -> Any:
 class Support(eqx.Module):
     """A set of values whose elements have `event_ndims` dimensions.
 
-    A subclass writes `contains` and `feasible_like`.
+    A subclass writes `contains` and `feasible_like`; `ends` for numbers that are bounded; and the hooks `_event_ndims`
+    and `_is_discrete` where they are not 0 and False.
     """
 
-    event_ndims: ClassVar[int] = 0
-    is_discrete: ClassVar[bool] = False
+    def _event_ndims(self) -> int:
+        return 0
+
+    def _is_discrete(self) -> bool:
+        return False
+
+    @property
+    def event_ndims(self) -> int:
+        """The number of dimensions of an element."""
+        return self._event_ndims()
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the set is countable."""
+        return self._is_discrete()
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         """Whether each event of `x`, of shape `batch + event`, lies in the set; NaN does not. Shape: `batch`."""
         raise NotImplementedError
 
     def feasible_like(self, x: Event) -> Event:
-        """A point well inside the set (feasible), with the shape and dtype of `x`. It carries no gradient."""
+        """A point well inside the set, with the shape and dtype of `x`. It carries no gradient."""
         raise NotImplementedError
+
+    def ends(self) -> tuple[ArrayLike, ArrayLike]:
+        """The infimum and the supremum of a set of numbers, by batch where they vary over one."""
+        return -jnp.inf, jnp.inf
+
+    def floor(self, x: Event) -> Event:
+        """The largest member of a discrete set of integers that is not above `x`; elsewhere `x` itself."""
+        return x
+
+    def separate(self, x: Event) -> tuple[Event, Event]:
+        """What a formula may see of `x`, and what is known without it.
+
+        **Returns:** `x` with feasible points in place of what lies outside the set, so that no formula and no
+        gradient is evaluated there; and the log density that is known of each event: 0 inside, minus infinity
+        outside, NaN where there is one.
+        """
+        inside = self.contains(x)
+        nan = jnp.any(jnp.isnan(x), axis=tuple(range(-self.event_ndims, 0)))
+        known = jnp.where(inside, 0, jnp.where(nan, jnp.nan, -jnp.inf)).astype(x.dtype)
+        return jnp.where(inside[(..., *(None,) * self.event_ndims)], x, self.feasible_like(x)), known
 
 
 class Real(Support):
@@ -42,6 +76,10 @@ class Real(Support):
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return jnp.isfinite(x)
+
+    def separate(self, x: Event) -> tuple[Event, Event]:
+        finite = jnp.isfinite(x)
+        return jnp.where(finite, x, 0), jnp.where(finite, 0, -jnp.abs(jax.lax.stop_gradient(x)))
 
     def feasible_like(self, x: Event) -> Event:
         return jnp.zeros_like(x)
@@ -60,6 +98,9 @@ class ExtendedReal(Support):
 class Positive(Support):
     """x > 0."""
 
+    def ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0, jnp.inf
+
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x > 0) & (x < jnp.inf)
 
@@ -69,6 +110,9 @@ class Positive(Support):
 
 class Nonnegative(Support):
     """x >= 0."""
+
+    def ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0, jnp.inf
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x >= 0) & (x < jnp.inf)
@@ -80,6 +124,9 @@ class Nonnegative(Support):
 class UnitInterval(Support):
     """[0, 1]."""
 
+    def ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0, 1
+
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x >= 0) & (x <= 1)
 
@@ -87,10 +134,19 @@ class UnitInterval(Support):
         return jnp.full_like(x, 0.5)
 
 
-class Boolean(Support):
+class _Integers(Support):
+    def _is_discrete(self) -> bool:
+        return True
+
+    def floor(self, x: Event) -> Event:
+        return jnp.floor(x)
+
+
+class Boolean(_Integers):
     """Zero and one."""
 
-    is_discrete: ClassVar[bool] = True
+    def ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0, 1
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x == 0) | (x == 1)
@@ -99,10 +155,11 @@ class Boolean(Support):
         return jnp.zeros_like(x)
 
 
-class NonnegativeInteger(Support):
+class NonnegativeInteger(_Integers):
     """0, 1, 2, …"""
 
-    is_discrete: ClassVar[bool] = True
+    def ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return 0, jnp.inf
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x >= 0) & (x == jnp.floor(x)) & jnp.isfinite(x)
@@ -118,6 +175,9 @@ class GreaterThan(Support):
 
     def __init__(self, low: ArrayLike):
         self.low = jnp.asarray(low)
+
+    def ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return self.low, jnp.inf
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x > self.low) & (x < jnp.inf)
@@ -144,6 +204,9 @@ class Interval(Support):
     def __init__(self, low: ArrayLike, high: ArrayLike):
         self.low, self.high = jnp.asarray(low), jnp.asarray(high)
 
+    def ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return self.low, self.high
+
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x >= self.low) & (x <= self.high) & jnp.isfinite(x)
 
@@ -166,15 +229,17 @@ class OpenInterval(Interval):
         return (x > self.low) & (x < self.high)
 
 
-class IntegerInterval(Support):
+class IntegerInterval(_Integers):
     """The integers from low to high, both included; an end may be infinite."""
 
     low: Array
     high: Array
-    is_discrete: ClassVar[bool] = True
 
     def __init__(self, low: ArrayLike, high: ArrayLike):
         self.low, self.high = jnp.asarray(low), jnp.asarray(high)
+
+    def ends(self) -> tuple[ArrayLike, ArrayLike]:
+        return self.low, self.high
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x >= self.low) & (x <= self.high) & (x == jnp.floor(x)) & jnp.isfinite(x)
@@ -190,13 +255,16 @@ class Independent(Support):
     base: Support
     ndims: int = eqx.field(static=True)
 
-    @property
-    def event_ndims(self) -> int:  # type: ignore[override]
+    def _event_ndims(self) -> int:
         return self.base.event_ndims + self.ndims
 
-    @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
+    def _is_discrete(self) -> bool:
         return self.base.is_discrete
+
+    def separate(self, x: Event) -> tuple[Event, Event]:
+        # A sum of what is known of each element: one pass over the array, with no mask to expand.
+        x, known = self.base.separate(x)
+        return x, sum_trailing(known, self.ndims)
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         inside = self.base.contains(x)
@@ -209,7 +277,8 @@ class Independent(Support):
 class Simplex(Support):
     """Vectors of nonnegative numbers that sum to one."""
 
-    event_ndims: ClassVar[int] = 1
+    def _event_ndims(self) -> int:
+        return 1
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return jnp.all(x >= 0, axis=-1) & (jnp.abs(jnp.sum(x, axis=-1) - 1) <= _tolerance(x))
@@ -221,7 +290,8 @@ class Simplex(Support):
 class Ordered(Support):
     """Vectors whose entries increase."""
 
-    event_ndims: ClassVar[int] = 1
+    def _event_ndims(self) -> int:
+        return 1
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return jnp.all(x[..., 1:] >= x[..., :-1], axis=-1) & jnp.all(jnp.isfinite(x), axis=-1)
@@ -233,7 +303,8 @@ class Ordered(Support):
 class PositiveOrdered(Support):
     """Vectors of nonnegative entries that increase."""
 
-    event_ndims: ClassVar[int] = 1
+    def _event_ndims(self) -> int:
+        return 1
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return ordered.contains(x) & jnp.all(x >= 0, axis=-1)
@@ -245,7 +316,8 @@ class PositiveOrdered(Support):
 class UnitVector(Support):
     """Vectors of Euclidean length one."""
 
-    event_ndims: ClassVar[int] = 1
+    def _event_ndims(self) -> int:
+        return 1
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return jnp.abs(jnp.sum(x * x, axis=-1) - 1) <= _tolerance(x)
@@ -261,7 +333,8 @@ def _eye_like(x: Event) -> Event:
 class LowerCholesky(Support):
     """Lower triangular matrices with a positive diagonal."""
 
-    event_ndims: ClassVar[int] = 2
+    def _event_ndims(self) -> int:
+        return 2
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         lower = jnp.all(jnp.triu(x, 1) == 0, axis=(-2, -1))
@@ -275,7 +348,8 @@ class LowerCholesky(Support):
 class CorrelationCholesky(Support):
     """Lower triangular matrices with a positive diagonal and rows of length one: factors of correlation matrices."""
 
-    event_ndims: ClassVar[int] = 2
+    def _event_ndims(self) -> int:
+        return 2
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return lower_cholesky.contains(x) & jnp.all(unit_vector.contains(x), axis=-1)
@@ -287,7 +361,8 @@ class CorrelationCholesky(Support):
 class PositiveDefinite(Support):
     """Symmetric positive definite matrices. Membership checks symmetry and the diagonal; it does not factorise."""
 
-    event_ndims: ClassVar[int] = 2
+    def _event_ndims(self) -> int:
+        return 2
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         size = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from distrax_like._eager import compiled
 from distrax_like._misc import Numeric, Real, Shape, exactly_one, promote
 from distrax_like._module import Module, copy_with, parameter, submodule
 from distrax_like.supports import nonnegative, positive
@@ -29,8 +30,8 @@ class Kernel(Module):
     nonnegative numbers, and have integer powers.
     """
 
-    # A field of the subclasses that have a choice.
-    feature_ndims: ClassVar[int] = 1
+    #: The number of trailing dimensions of a point.
+    feature_ndims: int = eqx.field(static=True, init=False, default=1)
 
     # What a kernel is made of, for one pair or set of points and parameters without batch dimensions.
 
@@ -47,6 +48,7 @@ class Kernel(Module):
 
     # What follows from it.
 
+    @compiled("example_ndims")
     def apply(self, x1: Numeric, x2: Numeric, example_ndims: int = 0) -> Real:
         """The covariance of pairs of points.
 
@@ -66,6 +68,7 @@ class Kernel(Module):
             x1, x2 = (_widen(x, example, self.feature_ndims) for x in (x1, x2))
         return self._lift(fn, (x1, core), (x2, core))
 
+    @compiled()
     def matrix(self, x1: Numeric, x2: Numeric | None = None) -> Real:
         """The covariances of all pairs of two sets of points.
 
@@ -80,6 +83,7 @@ class Kernel(Module):
         x1, x2 = promote(x1, x2)
         return self._lift(type(self)._matrix, (x1, core), (x2, core))
 
+    @compiled("x1_example_ndims", "x2_example_ndims")
     def tensor(self, x1: Numeric, x2: Numeric, x1_example_ndims: int, x2_example_ndims: int) -> Real:
         """The covariances of all pairs of two arrays of points.
 
@@ -99,10 +103,12 @@ class Kernel(Module):
         matrix = self.matrix(flat1, flat2)
         return jnp.reshape(matrix, matrix.shape[:-2] + example1 + example2)
 
+    @compiled()
     def diag(self, x: Numeric) -> Real:
         """The variances at points of shape `batch + (n,) + feature`: shape `batch + (n,)`."""
         return self._lift(type(self)._diag, (promote(x), 1 + self.feature_ndims))
 
+    @compiled("block_size")
     def matvec(self, x1: Numeric, x2: Numeric, v: Numeric, block_size: int = 1024) -> Real:
         """The matrix of covariances times a vector, by blocks of rows, so that no more than a block is ever stored.
 
@@ -179,7 +185,7 @@ class Constant(Kernel):
     """
 
     constant: Float[Array, "*#batch"] = parameter(nonnegative)
-    feature_ndims: int = eqx.field(static=True, default=1)  # type: ignore[misc]
+    feature_ndims: int = eqx.field(static=True, default=1)
 
     def __init__(self, constant: Numeric, feature_ndims: int = 1):
         self.constant = promote(constant)
@@ -208,10 +214,7 @@ class _Combination(Kernel):
                 f"{type(self).__name__}: the kernels act on points of {[k.feature_ndims for k in flat]} dimensions"
             )
         self.kernels = tuple(flat)
-
-    @property
-    def feature_ndims(self) -> int:  # type: ignore[override]
-        return self.kernels[0].feature_ndims
+        self.feature_ndims = flat[0].feature_ndims
 
     def _combine(self, values: list[Real]) -> Real:
         raise NotImplementedError
@@ -256,11 +259,7 @@ class Power(Kernel):
     def __init__(self, kernel: Kernel, exponent: int):
         if not isinstance(exponent, int) or exponent < 1:
             raise ValueError(f"a kernel has positive integer powers only, got {exponent!r}")
-        self.kernel, self.exponent = kernel, exponent
-
-    @property
-    def feature_ndims(self) -> int:  # type: ignore[override]
-        return self.kernel.feature_ndims
+        self.kernel, self.exponent, self.feature_ndims = kernel, exponent, kernel.feature_ndims
 
     def _apply(self, x1: Real, x2: Real) -> Real:
         return self.kernel._apply(x1, x2) ** self.exponent

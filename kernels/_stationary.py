@@ -12,7 +12,7 @@ from distrax_like.supports import positive
 from ._kernel import Kernel
 
 # Up to this many features a sum of squared differences is as fast as a matrix product, and exact.
-_FEW = 16
+_MAX_FEATURES_FOR_DIFFERENCES = 16
 
 
 def squared_distances(x1: Float[Array, "n d"], x2: Float[Array, "m d"] | None) -> Float[Array, "n m"]:
@@ -22,7 +22,7 @@ def squared_distances(x1: Float[Array, "n d"], x2: Float[Array, "m d"] | None) -
     cancellation is small against the spread of the points. The diagonal of a set with itself is exactly zero.
     """
     y = x1 if x2 is None else x2
-    if x1.shape[-1] <= _FEW:
+    if x1.shape[-1] <= _MAX_FEATURES_FOR_DIFFERENCES:
         return jnp.sum((x1[:, None, :] - y[None, :, :]) ** 2, axis=-1)
     centre = jax.lax.stop_gradient(jnp.mean(x1, axis=0))
     x1, y = x1 - centre, y - centre
@@ -43,7 +43,7 @@ class Stationary(Kernel):
 
     amplitude: Float[Array, "*#batch"] | None = parameter(positive)
     length_scale: Float[Array, "*#batch"] | None = parameter(positive)
-    feature_ndims: int = eqx.field(static=True, default=1)  # type: ignore[misc]
+    feature_ndims: int = eqx.field(static=True, default=1)
 
     def __init__(
         self,

@@ -39,6 +39,12 @@ def test_mypy_accepts_the_right_programs():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_mypy_in_strict_mode_accepts_an_annotated_model():
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", HERE / "accept/annotated_model.py"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 @pytest.mark.parametrize("program", ACCEPT, ids=lambda p: p.stem)
 def test_the_right_programs_run(program):
     runpy.run_path(str(program))

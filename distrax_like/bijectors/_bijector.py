@@ -1,12 +1,24 @@
 """The base class of bijectors."""
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar, overload, runtime_checkable
 
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
+from distrax_like._eager import compiled
 from distrax_like._misc import Numeric, Real, Shape, promote, sum_trailing
 from distrax_like._module import Module
 from distrax_like.supports import Support
+
+T = TypeVar("T", covariant=True)
+
+
+@runtime_checkable
+class Transformable(Protocol[T]):
+    """What a bijector maps by asking it: a distribution."""
+
+    def _transform(self, bijector: "Bijector") -> T: ...
 
 
 class Bijector(Module):
@@ -16,26 +28,33 @@ class Bijector(Module):
     log of the absolute Jacobian determinant of the map in that direction, one number for each event of the smallest
     rank the map acts on (or anything that broadcasts to that). Everything public follows from these two.
 
-    - `forward_min_event_ndims`, `inverse_min_event_ndims`: the number of dimensions of the smallest event on either
-      side: 0 for elementwise maps, 1 for maps of vectors, 2 for maps of matrices.
-    - `is_constant_jacobian`: the log determinant does not depend on the point.
-    - `is_increasing`: whether a monotone elementwise map increases; with it a transformed distribution has a cdf.
-    - `image`: the image of the reals, with which a transformed distribution knows its support without an inverse.
+    Where it is not an elementwise map of unknown direction, it says more of itself:
+
+    - `_min_event_ndims`: the number of dimensions of the smallest event on either side: 0 for elementwise maps, 1 for
+      maps of vectors, 2 for maps of matrices.
+    - `_is_constant_jacobian`: whether the log determinant is the same at every point.
+    - `_is_increasing`: whether a monotone elementwise map increases; with it a transformed distribution has a cdf.
+    - `_image`: the image of the reals, with which a transformed distribution knows its support without an inverse.
+    - `_forward_event_shape`, `_inverse_event_shape`: where the two sides have different shapes.
     """
 
-    forward_min_event_ndims: ClassVar[int] = 0
-    inverse_min_event_ndims: ClassVar[int] = 0
-    is_constant_jacobian: ClassVar[bool] = False
+    def _min_event_ndims(self) -> tuple[int, int]:
+        return 0, 0
 
-    @property
-    def is_increasing(self) -> Any:
-        """Whether an elementwise map increases: True, False, an array of truths by batch, or None where unknown."""
+    def _is_constant_jacobian(self) -> bool:
+        return False
+
+    def _is_increasing(self) -> Bool[Array, "..."] | bool | None:
         return None
 
-    @property
-    def image(self) -> Support | None:
-        """The image of the reals, an open set, where it is known; a superset of it where the map acts on vectors."""
+    def _image(self) -> Support | None:
         return None
+
+    def _forward_event_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def _inverse_event_shape(self, shape: Shape) -> Shape:
+        return shape
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         raise NotImplementedError(f"{type(self).__name__} has no forward map")
@@ -43,21 +62,46 @@ class Bijector(Module):
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         raise NotImplementedError(f"{type(self).__name__} has no inverse map")
 
+    @property
+    def forward_min_event_ndims(self) -> int:
+        """The number of dimensions of the smallest event that `forward` takes."""
+        return self._min_event_ndims()[0]
+
+    @property
+    def inverse_min_event_ndims(self) -> int:
+        """The number of dimensions of the smallest event that `inverse` takes."""
+        return self._min_event_ndims()[1]
+
+    @property
+    def is_constant_jacobian(self) -> bool:
+        """Whether the log determinant is the same at every point."""
+        return self._is_constant_jacobian()
+
+    @property
+    def is_increasing(self) -> Bool[Array, "..."] | bool | None:
+        """Whether an elementwise map increases: True, False, an array of truths by batch, or None where unknown."""
+        return self._is_increasing()
+
+    @property
+    def image(self) -> Support | None:
+        """The image of the reals, an open set, where it is known; a superset of it where the map acts on vectors."""
+        return self._image()
+
     def forward_event_shape(self, shape: Shape) -> Shape:
-        """The event shape on the far side of `forward`, from the one before it."""
-        return tuple(shape)
+        """The event shape of `forward`, from that of its argument."""
+        return self._forward_event_shape(tuple(shape))
 
     def inverse_event_shape(self, shape: Shape) -> Shape:
-        """The event shape on the far side of `inverse`, from the one before it."""
-        return tuple(shape)
+        """The event shape of `inverse`, from that of its argument."""
+        return self._inverse_event_shape(tuple(shape))
 
     def forward(self, x: Numeric) -> Real:
         """The image of `x`, of shape `batch + event`."""
-        return self._forward_and_log_det(self._cast(x, "forward", self.forward_min_event_ndims))[0]
+        return self._map(x, direction="forward")
 
     def inverse(self, y: Numeric) -> Real:
         """The point whose image is `y`, of shape `batch + event`."""
-        return self._inverse_and_log_det(self._cast(y, "inverse", self.inverse_min_event_ndims))[0]
+        return self._map(y, direction="inverse")
 
     def forward_and_log_det(self, x: Numeric, event_ndims: int | None = None) -> tuple[Real, Real]:
         """The image of `x` and the log of the absolute Jacobian determinant there, in one pass.
@@ -67,17 +111,11 @@ class Bijector(Module):
 
         **Returns:** the image, and the log determinants of shape `batch`.
         """
-        least = self.forward_min_event_ndims
-        x = self._cast(x, "forward_and_log_det", least)
-        y, log_det = self._forward_and_log_det(x)
-        return y, self._reduce(log_det, x, least, event_ndims, "forward_and_log_det")
+        return self._map_and_log_det(x, direction="forward", event_ndims=event_ndims)
 
     def inverse_and_log_det(self, y: Numeric, event_ndims: int | None = None) -> tuple[Real, Real]:
         """The point whose image is `y` and the log determinant of the inverse map there; see `forward_and_log_det`."""
-        least = self.inverse_min_event_ndims
-        y = self._cast(y, "inverse_and_log_det", least)
-        x, log_det = self._inverse_and_log_det(y)
-        return x, self._reduce(log_det, y, least, event_ndims, "inverse_and_log_det")
+        return self._map_and_log_det(y, direction="inverse", event_ndims=event_ndims)
 
     def forward_log_det_jacobian(self, x: Numeric, event_ndims: int | None = None) -> Real:
         """log |det dy/dx| at `x`; see `forward_and_log_det`."""
@@ -87,6 +125,31 @@ class Bijector(Module):
         """log |det dx/dy| at `y`; see `forward_and_log_det`."""
         return self.inverse_and_log_det(y, event_ndims)[1]
 
+    @compiled("direction")
+    def _map(self, value: Numeric, *, direction: str) -> Real:
+        hook, least = self._in_direction(direction)
+        return hook(self._cast(value, direction, least))[0]
+
+    @compiled("direction", "event_ndims")
+    def _map_and_log_det(self, value: Numeric, *, direction: str, event_ndims: int | None) -> tuple[Real, Real]:
+        hook, least = self._in_direction(direction)
+        method = f"{direction}_and_log_det"
+        value = self._cast(value, method, least)
+        image, log_det = hook(value)
+        return image, self._reduce(log_det, value, least, event_ndims, method)
+
+    def _in_direction(self, direction: str) -> tuple[Callable[[Real], tuple[Real, Real]], int]:
+        """The hook of a direction, and the number of dimensions of the smallest event it takes."""
+        before, after = self._min_event_ndims()
+        forward = direction == "forward"
+        return (self._forward_and_log_det, before) if forward else (self._inverse_and_log_det, after)
+
+    @overload
+    def __call__(self, value: "Bijector") -> "Bijector": ...
+    @overload
+    def __call__(self, value: Transformable[T]) -> T: ...
+    @overload
+    def __call__(self, value: Numeric) -> Array: ...
     def __call__(self, value: Any) -> Any:
         """Composition: of a bijector, the bijector that applies it first; of a distribution, the distribution of the
         image of a draw; of an array, its image."""
@@ -94,7 +157,7 @@ class Bijector(Module):
             from ._compose import Chain
 
             return Chain([self, value])
-        if hasattr(value, "_transform"):
+        if isinstance(value, Transformable):
             return value._transform(self)
         return self.forward(value)
 

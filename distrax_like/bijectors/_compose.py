@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 
 from distrax_like._misc import Real, Shape
 from distrax_like._module import copy_with, submodule
@@ -39,20 +39,14 @@ class Chain(Bijector):
             ranks.append(ranks[-1] + b.inverse_min_event_ndims - b.forward_min_event_ndims)
         return ranks
 
-    @property
-    def forward_min_event_ndims(self) -> int:  # type: ignore[override]
-        return self._ranks()[0]
+    def _min_event_ndims(self) -> tuple[int, int]:
+        ranks = self._ranks()
+        return ranks[0], ranks[-1]
 
-    @property
-    def inverse_min_event_ndims(self) -> int:  # type: ignore[override]
-        return self._ranks()[-1]
-
-    @property
-    def is_constant_jacobian(self) -> bool:  # type: ignore[override]
+    def _is_constant_jacobian(self) -> bool:
         return all(b.is_constant_jacobian for b in self.bijectors)
 
-    @property
-    def is_increasing(self) -> Any:
+    def _is_increasing(self) -> Bool[Array, "..."] | bool | None:
         result: Any = True
         for b in self.bijectors:
             if (increasing := b.is_increasing) is None:
@@ -74,12 +68,12 @@ class Chain(Bijector):
             total = total + b._reduce(log_det, before, b.inverse_min_event_ndims, rank, "inverse")
         return y, total
 
-    def forward_event_shape(self, shape: Shape) -> Shape:
+    def _forward_event_shape(self, shape: Shape) -> Shape:
         for b in reversed(self.bijectors):
             shape = b.forward_event_shape(shape)
         return shape
 
-    def inverse_event_shape(self, shape: Shape) -> Shape:
+    def _inverse_event_shape(self, shape: Shape) -> Shape:
         for b in self.bijectors:
             shape = b.inverse_event_shape(shape)
         return shape
@@ -100,20 +94,13 @@ class Invert(Bijector):
     def __init__(self, bijector: Bijector):
         self.bijector = bijector
 
-    @property
-    def forward_min_event_ndims(self) -> int:  # type: ignore[override]
-        return self.bijector.inverse_min_event_ndims
+    def _min_event_ndims(self) -> tuple[int, int]:
+        return self.bijector.inverse_min_event_ndims, self.bijector.forward_min_event_ndims
 
-    @property
-    def inverse_min_event_ndims(self) -> int:  # type: ignore[override]
-        return self.bijector.forward_min_event_ndims
-
-    @property
-    def is_constant_jacobian(self) -> bool:  # type: ignore[override]
+    def _is_constant_jacobian(self) -> bool:
         return self.bijector.is_constant_jacobian
 
-    @property
-    def is_increasing(self) -> Any:
+    def _is_increasing(self) -> Bool[Array, "..."] | bool | None:
         return self.bijector.is_increasing
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
@@ -122,8 +109,8 @@ class Invert(Bijector):
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return self.bijector._forward_and_log_det(y)
 
-    def forward_event_shape(self, shape: Shape) -> Shape:
+    def _forward_event_shape(self, shape: Shape) -> Shape:
         return self.bijector.inverse_event_shape(shape)
 
-    def inverse_event_shape(self, shape: Shape) -> Shape:
+    def _inverse_event_shape(self, shape: Shape) -> Shape:
         return self.bijector.forward_event_shape(shape)

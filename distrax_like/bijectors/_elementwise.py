@@ -1,10 +1,10 @@
 """Elementwise bijectors without structure: identity, affine, exponential, softplus, sigmoid, tanh."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from distrax_like._misc import Numeric, Real, exactly_one, promote
 from distrax_like._module import parameter
@@ -15,18 +15,18 @@ from ._bijector import Bijector
 
 
 class _Increasing(Bijector):
-    @property
-    def is_increasing(self) -> bool:
+    def _is_increasing(self) -> bool:
         return True
 
 
 class Identity(_Increasing):
     """y = x."""
 
-    is_constant_jacobian: ClassVar[bool] = True
 
-    @property
-    def image(self) -> Support:
+    def _is_constant_jacobian(self) -> bool:
+        return True
+
+    def _image(self) -> Support:
         return real
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
@@ -39,8 +39,7 @@ class Identity(_Increasing):
 class Exp(_Increasing):
     """y = exp(x), onto the positive numbers."""
 
-    @property
-    def image(self) -> Support:
+    def _image(self) -> Support:
         return positive
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
@@ -55,13 +54,14 @@ class Shift(_Increasing):
     """y = x + shift."""
 
     shift: Float[Array, "*#batch"] = parameter(real)
-    is_constant_jacobian: ClassVar[bool] = True
 
     def __init__(self, shift: Numeric):
         self.shift = promote(shift)
 
-    @property
-    def image(self) -> Support:
+    def _is_constant_jacobian(self) -> bool:
+        return True
+
+    def _image(self) -> Support:
         return real
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
@@ -80,18 +80,18 @@ class Scale(Bijector):
     """
 
     scale: Float[Array, "*#batch"] = parameter(real)
-    is_constant_jacobian: ClassVar[bool] = True
 
     def __init__(self, scale: Numeric | None = None, log_scale: Numeric | None = None):
         exactly_one("Scale", scale=scale, log_scale=log_scale)
         self.scale = jnp.exp(promote(log_scale)) if scale is None else promote(scale)
 
-    @property
-    def is_increasing(self) -> Any:
+    def _is_constant_jacobian(self) -> bool:
+        return True
+
+    def _is_increasing(self) -> Bool[Array, "..."]:
         return self.scale > 0
 
-    @property
-    def image(self) -> Support:
+    def _image(self) -> Support:
         return real
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
@@ -113,8 +113,7 @@ class Softplus(_Increasing):
     def __init__(self, hinge_softness: Numeric | None = None, low: Numeric | None = None):
         self.hinge_softness, self.low = promote(hinge_softness, low)
 
-    @property
-    def image(self) -> Support:
+    def _image(self) -> Support:
         return greater_than(0 if self.low is None else self.low)
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
@@ -148,8 +147,7 @@ class Sigmoid(_Increasing):
             raise ValueError("Sigmoid takes both of low and high, or neither")
         self.low, self.high = promote(low, high)
 
-    @property
-    def image(self) -> Support:
+    def _image(self) -> Support:
         return open_interval(0, 1) if self.low is None or self.high is None else open_interval(self.low, self.high)
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
@@ -183,8 +181,7 @@ class OntoInterval(_Increasing):
     def __init__(self, low: Numeric, high: Numeric):
         self.low, self.high = promote(low, high)
 
-    @property
-    def image(self) -> Support:
+    def _image(self) -> Support:
         return open_interval(self.low, self.high)
 
     def _pieces(self) -> tuple[Array, Array, Sigmoid]:
@@ -215,8 +212,7 @@ class OntoInterval(_Increasing):
 class Tanh(_Increasing):
     """y = tanh(x), onto the open interval (-1, 1); the image of a finite point is never an end of it."""
 
-    @property
-    def image(self) -> Support:
+    def _image(self) -> Support:
         return open_interval(-1, 1)
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:

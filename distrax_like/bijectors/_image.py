@@ -2,9 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, ArrayLike, Bool
 
-from distrax_like._misc import Event
+from distrax_like._misc import Event, promote
 from distrax_like.supports import Independent, Real, Support
 
 from ._bijector import Bijector
@@ -18,13 +18,11 @@ class Image(Support):
     base: Support
     bijector: Bijector
 
-    @property
-    def event_ndims(self) -> int:  # type: ignore[override]
+    def _event_ndims(self) -> int:
         change = self.bijector.inverse_min_event_ndims - self.bijector.forward_min_event_ndims
         return self.base.event_ndims + change
 
-    @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
+    def _is_discrete(self) -> bool:
         return self.base.is_discrete
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
@@ -37,6 +35,18 @@ class Image(Support):
         inside = jnp.all(inside, axis=beyond) if beyond else inside
         # The image of the whole line is known; only of a part of it must the point be carried back.
         return inside if whole and elementwise else inside & self.base.contains(self.bijector.inverse(x))
+
+    def ends(self) -> tuple[ArrayLike, ArrayLike]:
+        increasing = self.bijector.is_increasing
+        if self.event_ndims or increasing is None:
+            return super().ends()
+        # Of an infinite end the image is that of the whole line.
+        low, high = promote(*self.base.ends())
+        lowest, highest = super().ends() if self.bijector.image is None else self.bijector.image.ends()
+        at_low, at_high = (self.bijector.forward(jnp.where(jnp.isfinite(end), end, 0)) for end in (low, high))
+        first = jnp.where(jnp.isfinite(low), at_low, jnp.where(increasing, lowest, highest))
+        last = jnp.where(jnp.isfinite(high), at_high, jnp.where(increasing, highest, lowest))
+        return jnp.where(increasing, first, last), jnp.where(increasing, last, first)
 
     def feasible_like(self, x: Event) -> Event:
         lead = x.ndim - self.event_ndims

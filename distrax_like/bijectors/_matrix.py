@@ -1,6 +1,6 @@
 """Bijectors onto triangular, Cholesky, positive definite and correlation matrices."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -39,12 +39,15 @@ class FillTriangular(Bijector):
     `distrax_like.special.fill_triangular`."""
 
     upper: bool = eqx.field(static=True)
-    forward_min_event_ndims: ClassVar[int] = 1
-    inverse_min_event_ndims: ClassVar[int] = 2
-    is_constant_jacobian: ClassVar[bool] = True
 
     def __init__(self, upper: bool = False):
         self.upper = upper
+
+    def _min_event_ndims(self) -> tuple[int, int]:
+        return 1, 2
+
+    def _is_constant_jacobian(self) -> bool:
+        return True
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         return fill_triangular(x, self.upper), jnp.zeros(x.shape[:-1], x.dtype)
@@ -52,10 +55,10 @@ class FillTriangular(Bijector):
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return fill_triangular_inverse(y, self.upper), jnp.zeros(y.shape[:-2], y.dtype)
 
-    def forward_event_shape(self, shape: Shape) -> Shape:
+    def _forward_event_shape(self, shape: Shape) -> Shape:
         return _triangle_to_matrix(shape)
 
-    def inverse_event_shape(self, shape: Shape) -> Shape:
+    def _inverse_event_shape(self, shape: Shape) -> Shape:
         return _matrix_to_triangle(shape)
 
 
@@ -66,14 +69,14 @@ class TransformDiagonal(Bijector):
     """
 
     diag_bijector: Bijector = submodule(lambda self: 1 - self.diag_bijector.forward_min_event_ndims)
-    forward_min_event_ndims: ClassVar[int] = 2
-    inverse_min_event_ndims: ClassVar[int] = 2
 
     def __init__(self, diag_bijector: Bijector):
         self.diag_bijector = diag_bijector
 
-    @property
-    def is_constant_jacobian(self) -> bool:  # type: ignore[override]
+    def _min_event_ndims(self) -> tuple[int, int]:
+        return 2, 2
+
+    def _is_constant_jacobian(self) -> bool:
         return self.diag_bijector.is_constant_jacobian
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
@@ -94,20 +97,20 @@ class FillScaleTriL(Bijector):
 
     diag_bijector: Bijector = submodule(lambda self: 1 - self.diag_bijector.forward_min_event_ndims)
     diag_shift: Float[Array, "*#batch"] | None = parameter(real)
-    forward_min_event_ndims: ClassVar[int] = 1
-    inverse_min_event_ndims: ClassVar[int] = 2
 
     def __init__(self, diag_bijector: Bijector | None = None, diag_shift: Numeric | None = 1e-5):
         self.diag_bijector = Softplus() if diag_bijector is None else diag_bijector
         self.diag_shift = promote(diag_shift)
+
+    def _min_event_ndims(self) -> tuple[int, int]:
+        return 1, 2
 
     def _chain(self, dtype: Any) -> Bijector:
         # In the dtype of the value: a default shift must not widen a float32 vector.
         shift = Identity() if self.diag_shift is None else Shift(self.diag_shift[..., None].astype(dtype))
         return Chain([TransformDiagonal(Chain([shift, self.diag_bijector])), FillTriangular()])
 
-    @property
-    def is_constant_jacobian(self) -> bool:  # type: ignore[override]
+    def _is_constant_jacobian(self) -> bool:
         return self.diag_bijector.is_constant_jacobian
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
@@ -116,10 +119,10 @@ class FillScaleTriL(Bijector):
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return self._chain(y.dtype)._inverse_and_log_det(y)
 
-    def forward_event_shape(self, shape: Shape) -> Shape:
+    def _forward_event_shape(self, shape: Shape) -> Shape:
         return _triangle_to_matrix(shape)
 
-    def inverse_event_shape(self, shape: Shape) -> Shape:
+    def _inverse_event_shape(self, shape: Shape) -> Shape:
         return _matrix_to_triangle(shape)
 
 
@@ -130,8 +133,9 @@ class CholeskyOuterProduct(Bijector):
     2.1.9).
     """
 
-    forward_min_event_ndims: ClassVar[int] = 2
-    inverse_min_event_ndims: ClassVar[int] = 2
+
+    def _min_event_ndims(self) -> tuple[int, int]:
+        return 2, 2
 
     def _log_det(self, factor: Real) -> Real:
         n = factor.shape[-1]
@@ -154,8 +158,9 @@ class CorrelationCholesky(Bijector):
     positive last entry. The Jacobian determinant is over the strictly lower triangle.
     """
 
-    forward_min_event_ndims: ClassVar[int] = 1
-    inverse_min_event_ndims: ClassVar[int] = 2
+
+    def _min_event_ndims(self) -> tuple[int, int]:
+        return 1, 2
 
     def _log_det(self, squares: Real) -> Real:
         # Row i: x / sqrt(1 + r^2) of i coordinates has determinant (1 + r^2)^(-(i + 2) / 2).
@@ -175,10 +180,10 @@ class CorrelationCholesky(Bijector):
         strict = jnp.tril(rows, -1)[..., 1:, :-1]
         return fill_triangular_inverse(strict), -self._log_det(jnp.sum(jnp.tril(rows, -1) ** 2, axis=-1))
 
-    def forward_event_shape(self, shape: Shape) -> Shape:
+    def _forward_event_shape(self, shape: Shape) -> Shape:
         n = triangular_size(shape[-1]) + 1
         return (*shape[:-1], n, n)
 
-    def inverse_event_shape(self, shape: Shape) -> Shape:
+    def _inverse_event_shape(self, shape: Shape) -> Shape:
         n = shape[-1]
         return (*shape[:-2], n * (n - 1) // 2)

@@ -1,7 +1,7 @@
 """From supports to bijectors, and from trees of modules to trees of free parameters and back."""
 
 import functools
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import equinox as eqx
 import jax
@@ -20,6 +20,7 @@ from ._matrix import CholeskyOuterProduct, CorrelationCholesky, FillScaleTriL
 from ._vector import Ascending, SoftmaxCentered, UnitVector
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Module)
 
 
 @functools.singledispatch
@@ -71,20 +72,24 @@ def _onto_interval(low: Array, high: Array) -> Bijector:
     return Sigmoid(low, high) if finite else OntoInterval(low, high)
 
 
-class Unconstrained(eqx.Module):
+class Unconstrained(eqx.Module, Generic[M]):
     """The free parameters of a distribution, bijector or kernel: a node without methods that `constrain` turns back.
 
     Its parameter leaves are unconstrained reals that an optimizer may move anywhere.
     """
 
-    _module: Module
+    _module: M
 
 
 def _is_node(x: Any) -> bool:
     return isinstance(x, Module | Unconstrained)
 
 
-def unconstrain(tree: T) -> Any:
+@overload
+def unconstrain(tree: M) -> Unconstrained[M]: ...
+@overload
+def unconstrain(tree: T) -> T: ...
+def unconstrain(tree: Any) -> Any:
     """Replaces each distribution, bijector and kernel in a pytree by its free parameters; see `constrain`.
 
     Every parameter goes through the inverse of `bijector_for` of its support. All else passes through: other leaves,
@@ -101,7 +106,11 @@ def unconstrain(tree: T) -> Any:
     return jtu.tree_map(visit, tree, is_leaf=_is_node)
 
 
-def constrain(tree: T) -> Any:
+@overload
+def constrain(tree: Unconstrained[M]) -> M: ...
+@overload
+def constrain(tree: T) -> T: ...
+def constrain(tree: Any) -> Any:
     """Turns free parameters back into distributions, bijectors and kernels; the inverse of `unconstrain`.
 
     Gradients do not flow into fields that hold data. To train, differentiate through it:
@@ -154,7 +163,7 @@ def _inside(fn: Any, value: Any) -> Any:
     return jtu.tree_map(lambda x: fn(x) if isinstance(x, Module) else x, value, is_leaf=lambda x: isinstance(x, Module))
 
 
-def trainable(tree: T) -> Any:
+def trainable(tree: T) -> T:
     """A pytree of booleans, True for the floating arrays of `tree` that are parameters, False for data and the rest.
 
     For `equinox.partition(tree, trainable(tree))` and for masked optimizers.

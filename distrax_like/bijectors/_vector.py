@@ -1,6 +1,5 @@
 """Bijectors of vectors: affine maps, simplexes, ordered vectors, the sphere, permutation of entries."""
 
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +17,15 @@ class ScaleMatvecDiag(Bijector):
     """y = scale_diag * x, as a map of vectors."""
 
     scale_diag: Float[Array, "*#batch d"] = parameter(real)
-    forward_min_event_ndims: ClassVar[int] = 1
-    inverse_min_event_ndims: ClassVar[int] = 1
-    is_constant_jacobian: ClassVar[bool] = True
 
     def __init__(self, scale_diag: Numeric):
         self.scale_diag = promote(scale_diag)
+
+    def _min_event_ndims(self) -> tuple[int, int]:
+        return 1, 1
+
+    def _is_constant_jacobian(self) -> bool:
+        return True
 
     def _log_det(self) -> Real:
         return jnp.sum(jnp.log(jnp.abs(self.scale_diag)), axis=-1)
@@ -39,12 +41,15 @@ class ScaleMatvecTriL(Bijector):
     """y = L x for a lower triangular matrix L with a positive diagonal."""
 
     scale_tril: Float[Array, "*#batch d d"] = parameter(lower_cholesky)
-    forward_min_event_ndims: ClassVar[int] = 1
-    inverse_min_event_ndims: ClassVar[int] = 1
-    is_constant_jacobian: ClassVar[bool] = True
 
     def __init__(self, scale_tril: Numeric):
         self.scale_tril = promote(scale_tril)
+
+    def _min_event_ndims(self) -> tuple[int, int]:
+        return 1, 1
+
+    def _is_constant_jacobian(self) -> bool:
+        return True
 
     def _log_det(self) -> Real:
         return jnp.sum(jnp.log(jnp.abs(jnp.diagonal(self.scale_tril, axis1=-2, axis2=-1))), axis=-1)
@@ -62,11 +67,11 @@ class SoftmaxCentered(Bijector):
     The Jacobian determinant, over the first n - 1 coordinates, is the product of all n.
     """
 
-    forward_min_event_ndims: ClassVar[int] = 1
-    inverse_min_event_ndims: ClassVar[int] = 1
 
-    @property
-    def image(self) -> Support:
+    def _min_event_ndims(self) -> tuple[int, int]:
+        return 1, 1
+
+    def _image(self) -> Support:
         return simplex
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
@@ -77,18 +82,19 @@ class SoftmaxCentered(Bijector):
         log_y = jnp.log(y)
         return log_y[..., :-1] - log_y[..., -1:], -jnp.sum(log_y, axis=-1)
 
-    def forward_event_shape(self, shape: Shape) -> Shape:
+    def _forward_event_shape(self, shape: Shape) -> Shape:
         return (*shape[:-1], shape[-1] + 1)
 
-    def inverse_event_shape(self, shape: Shape) -> Shape:
+    def _inverse_event_shape(self, shape: Shape) -> Shape:
         return (*shape[:-1], shape[-1] - 1)
 
 
 class Ascending(Bijector):
     """Vectors as increasing vectors: y_0 = x_0 and y_i = y_{i-1} + log(1 + exp(x_i))."""
 
-    forward_min_event_ndims: ClassVar[int] = 1
-    inverse_min_event_ndims: ClassVar[int] = 1
+
+    def _min_event_ndims(self) -> tuple[int, int]:
+        return 1, 1
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         steps = jnp.concatenate([x[..., :1], jax.nn.softplus(x[..., 1:])], axis=-1)
@@ -106,8 +112,9 @@ class UnitVector(Bijector):
     (2 / (1 + |x|^2))^(n-1); that is the Jacobian determinant given, with respect to the surface measure.
     """
 
-    forward_min_event_ndims: ClassVar[int] = 1
-    inverse_min_event_ndims: ClassVar[int] = 1
+
+    def _min_event_ndims(self) -> tuple[int, int]:
+        return 1, 1
 
     def _log_det(self, x: Real) -> Real:
         return x.shape[-1] * (jnp.log(jnp.asarray(2, x.dtype)) - jnp.log1p(jnp.sum(x * x, axis=-1)))
@@ -120,8 +127,8 @@ class UnitVector(Bijector):
         x = y[..., :-1] / (1 - y[..., -1:])
         return x, -self._log_det(x)
 
-    def forward_event_shape(self, shape: Shape) -> Shape:
+    def _forward_event_shape(self, shape: Shape) -> Shape:
         return (*shape[:-1], shape[-1] + 1)
 
-    def inverse_event_shape(self, shape: Shape) -> Shape:
+    def _inverse_event_shape(self, shape: Shape) -> Shape:
         return (*shape[:-1], shape[-1] - 1)

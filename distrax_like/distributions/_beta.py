@@ -1,7 +1,6 @@
 """The beta distribution and its extension to the simplex, the Dirichlet distribution."""
 
-from collections.abc import Callable
-
+import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -15,7 +14,7 @@ from distrax_like.supports import Support, independent, positive, simplex, unit_
 
 from ._distribution import Distribution
 from ._kl import register_kl
-from ._tails import cumulative, where_defined
+from ._special_cases import where_defined
 
 # The saddle-point form of the density is used where both concentrations are at least this.
 _SADDLE_FROM = 4
@@ -52,36 +51,39 @@ class Beta(Distribution):
         plain = xlogy(a - 1, near) + xlog1py(b - 1, -near) - lbeta(a, b)
         return jnp.where(large & inside, saddle, plain)
 
+    def _log_prob_at_free(self, x: Real) -> Real:
+        a, b = self.concentration1, self.concentration0
+        return -a * jax.nn.softplus(-x) - b * jax.nn.softplus(x) - lbeta(a, b)
+
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # In logs, since most draws of small concentrations round to an end; Sigmoid keeps off the ends.
         log_x, log_rest = random.log_beta(key, self.concentration1, self.concentration0, shape)
         return Sigmoid().forward(log_x - log_rest)
 
     def _cdf(self, value: Event) -> Real:
-        return self._tail(value, special.betainc, 0.0, 1.0)
+        return special.betainc(self.concentration1, self.concentration0, value)
 
     def _log_cdf(self, value: Event) -> Real:
-        return self._tail(value, special.log_betainc, -jnp.inf, 0.0)
+        return special.log_betainc(self.concentration1, self.concentration0, value)
 
     def _survival_function(self, value: Event) -> Real:
-        return self._tail(value, special.betaincc, 1.0, 0.0)
+        return special.betaincc(self.concentration1, self.concentration0, value)
 
     def _log_survival_function(self, value: Event) -> Real:
-        return self._tail(value, special.log_betaincc, 0.0, -jnp.inf)
-
-    def _tail(self, value: Event, incomplete: Callable[..., Real], below: float, above: float) -> Real:
-        a, b = self.concentration1, self.concentration0
-        return cumulative(value, lambda x: incomplete(a, b, x), below, above, end=1.0)
+        return special.log_betaincc(self.concentration1, self.concentration0, value)
 
     def _quantile(self, p: Real) -> Event:
         return special.betaincinv(self.concentration1, self.concentration0, p)
+
+    def _inverse_survival_function(self, q: Real) -> Event:
+        return special.betainccinv(self.concentration1, self.concentration0, q)
 
     def _mean(self) -> Real:
         return self.concentration1 / self._total()
 
     def _mode(self) -> Event:
         a, b = self.concentration1, self.concentration0
-        return where_defined((a > 1) & (b > 1), lambda a, b: (a - 1) / (a + b - 2), a, b)
+        return where_defined((a > 1) & (b > 1), lambda a, b: (a - 1) / (a + b - 2), a, b, safe=2.0)
 
     def _variance(self) -> Real:
         total = self._total()
@@ -129,6 +131,10 @@ class Dirichlet(Distribution):
     def _log_prob(self, value: Event) -> Real:
         return jnp.sum(xlogy(self.concentration - 1, value), axis=-1) - self._log_normalizer()
 
+    def _log_prob_at_free(self, x: Real) -> Real:
+        log_value = jax.nn.log_softmax(jnp.concatenate([x, jnp.zeros_like(x[..., :1])], axis=-1))
+        return jnp.sum(self.concentration * log_value, axis=-1) - self._log_normalizer()
+
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # Kept off the faces of the simplex.
         return jnp.maximum(random.dirichlet(key, self.concentration, shape), jnp.finfo(self.concentration.dtype).tiny)
@@ -139,7 +145,7 @@ class Dirichlet(Distribution):
     def _mode(self) -> Event:
         a = self.concentration
         inside = jnp.broadcast_to(jnp.all(a > 1, axis=-1, keepdims=True), a.shape)
-        return where_defined(inside, lambda a: (a - 1) / jnp.sum(a - 1, axis=-1, keepdims=True), a)
+        return where_defined(inside, lambda a: (a - 1) / jnp.sum(a - 1, axis=-1, keepdims=True), a, safe=2.0)
 
     def _variance(self) -> Real:
         mean = self._mean()

@@ -6,23 +6,34 @@ from typing import Any, NoReturn, SupportsIndex
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
+from distrax_like._eager import compiled
 from distrax_like._misc import Event, Numeric, Real, Seed, Shape, as_key, as_shape, cast, default_float
 from distrax_like._module import Module
-from distrax_like.bijectors import Bijector
-from distrax_like.supports import Support
+from distrax_like.bijectors import Bijector, bijector_for
+from distrax_like.supports import Support, independent, real
 
 
 class Distribution(Module):
     """A probability distribution, or a batch of them.
 
     A subclass declares its parameters and writes what it has: `support`, `_log_prob(value)` and `_sample(key, shape)`
-    at least, `_event_shape` where an event is not a scalar, and any of the other hooks (`_mean`, `_cdf`, …). A hook
-    sees clean input: a value of this dtype inside the support, of at least the batch and event shape; a typed key; a
-    full shape. `_log_prob` gives one number for each event of the value.
+    at least, `_event_shape` where an event is not a scalar, and any of the other hooks (`_mean`, `_cdf`, …).
+
+    A hook sees clean input: a value of this dtype inside the support, of at least the batch and event shape; a typed
+    key; a full shape. `_log_prob` gives one number for each event of the value. The hooks of the cdf family
+    (`_cdf`, `_survival_function` and their logarithms) see points strictly between the ends of the support; where it
+    is discrete, members of it from the lowest up to, but without, the highest. `_quantile` and
+    `_inverse_survival_function` see probabilities strictly between 0 and 1. What lies beyond is known.
 
     The public methods below are final. Shapes: a draw has shape `sample_shape + batch_shape + event_shape`, and a
     value of shape `sample + batch + event` has a log density of shape `sample + batch`; both broadcast.
     """
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        for name in cls.__dict__:
+            if not name.startswith("_") and callable(getattr(Distribution, name, None)):
+                raise TypeError(f"{cls.__name__}: {name} is final; write the hook _{name} instead")
 
     # What a distribution is made of, for subclasses to write.
 
@@ -37,6 +48,15 @@ class Distribution(Module):
     def _log_prob(self, value: Event) -> Real:
         self._lacks("log_prob")
 
+    def _log_prob_at_free(self, x: Real) -> Real:
+        """The log density of the free coordinates x of a value, which `bijector_for(self.support)` maps onto it.
+
+        It is the log density at the image of x plus the log determinant of the map. A family whose density can be
+        written in x itself does so: at x = -200 the value exp(x) has underflowed, and with it what the density says.
+        """
+        value, log_det = bijector_for(self.support).forward_and_log_det(x, self._free_ndims())
+        return self._density(value) + log_det
+
     def _clean(self, value: Event, **kwargs: Any) -> Event:
         """The value with what the keyword arguments of `log_prob` say to ignore replaced by points of the support."""
         return value
@@ -46,7 +66,7 @@ class Distribution(Module):
 
     def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Event, Real]:
         value = self._sample(key, shape)
-        return value, self.log_prob(value)
+        return value, self._density(value)
 
     def _cdf(self, value: Event) -> Real:
         self._lacks("cdf")
@@ -62,6 +82,10 @@ class Distribution(Module):
 
     def _quantile(self, p: Real) -> Event:
         self._lacks("quantile")
+
+    def _inverse_survival_function(self, q: Real) -> Event:
+        # Right to the rounding of 1 - q. A family with an upper tail writes it as a tail.
+        return self._quantile(1 - q)
 
     def _mean(self) -> Real:
         self._lacks("mean")
@@ -119,15 +143,28 @@ class Distribution(Module):
 
         **Raises:** `TypeError` without a seed or where it is no key.
         """
-        key = as_key(seed, f"{type(self).__name__}.sample")
-        return self._sample(key, as_shape(sample_shape) + self.batch_shape)
+        return self._draw(as_key(seed, f"{type(self).__name__}.sample"), sample_shape=as_shape(sample_shape))
+
+    @compiled("sample_shape")
+    def _draw(self, key: PRNGKeyArray, *, sample_shape: Shape) -> Event:
+        shape = sample_shape + self.batch_shape
+        value = self._sample(key, shape)
+        self._check_shape("_sample", value.shape, shape + self.event_shape)
+        return value
 
     def sample_and_log_prob(
         self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Seed | None = None
     ) -> tuple[Event, Real]:
         """Random draws and their log densities in one pass, which for transformed distributions needs no inverse."""
         key = as_key(seed, f"{type(self).__name__}.sample_and_log_prob")
-        return self._sample_and_log_prob(key, as_shape(sample_shape) + self.batch_shape)
+        return self._draw_with_log_prob(key, sample_shape=as_shape(sample_shape))
+
+    @compiled("sample_shape")
+    def _draw_with_log_prob(self, key: PRNGKeyArray, *, sample_shape: Shape) -> tuple[Event, Real]:
+        shape = sample_shape + self.batch_shape
+        value, log_prob = self._sample_and_log_prob(key, shape)
+        self._check_shape("_sample_and_log_prob", value.shape, shape + self.event_shape)
+        return value, jnp.broadcast_to(log_prob, shape)
 
     def log_prob(self, value: Numeric, **kwargs: Any) -> Real:
         """The log density or log mass; minus infinity, with a gradient of zero, outside the support, NaN for NaN.
@@ -136,15 +173,39 @@ class Distribution(Module):
 
         **Raises:** `ValueError` where the trailing dimensions are not the event shape.
         """
+        return self._density(value, **kwargs)
+
+    @compiled()
+    def _density(self, value: Numeric, **kwargs: Any) -> Real:
         value = self._clean(self._cast(value, "log_prob"), **kwargs)
-        support = self.support
         # The formula only ever sees points of the support: else its gradient at a masked point could be NaN.
-        inside = support.contains(value)
-        expand = inside[(..., *(None,) * support.event_ndims)]
-        result = self._log_prob(jnp.where(expand, value, support.feasible_like(value)), **kwargs)
-        nan = jnp.any(jnp.isnan(value), axis=tuple(range(-support.event_ndims, 0)))
-        outside = jnp.where(nan, jnp.nan, -jnp.inf)
-        return jnp.where(inside, result, outside.astype(result.dtype))
+        value, known = self.support.separate(value)
+        return self._known_or(self._log_prob(value, **kwargs), known, "_log_prob")
+
+    def _free_ndims(self) -> int:
+        """The number of dimensions of the free coordinates of one event."""
+        bijector = bijector_for(self.support)
+        return len(self.event_shape) + bijector.forward_min_event_ndims - bijector.inverse_min_event_ndims
+
+    def _free_density(self, x: Real) -> Real:
+        """The log density of the free coordinates of a value, of which infinite ones have density zero."""
+        ndims = self._free_ndims()
+        lead = jnp.broadcast_shapes(x.shape[: x.ndim - ndims], self.batch_shape)
+        x = jnp.broadcast_to(x, lead + x.shape[x.ndim - ndims :])
+        x, known = independent(real, ndims).separate(x)
+        return self._known_or(self._log_prob_at_free(x), known, "_log_prob_at_free")
+
+    def _known_or(self, result: Real, known: Real, hook: str) -> Real:
+        """What is known of each event without the formula, else the `result` of the formula."""
+        own = jnp.shape(result)
+        # One number for all events of a shape is enough.
+        if any(n not in (1, m) for n, m in zip(own[::-1], known.shape[::-1])) or len(own) > known.ndim:
+            self._check_shape(hook, own, known.shape)
+        return jnp.where(known == 0, result, known.astype(result.dtype))
+
+    def _check_shape(self, hook: str, shape: Shape, expected: Shape) -> None:
+        if shape != expected:
+            raise ValueError(f"{type(self).__name__}.{hook} must give shape {expected} here, got {shape}")
 
     def prob(self, value: Numeric, **kwargs: Any) -> Real:
         """The density or mass; see `log_prob`."""
@@ -152,55 +213,88 @@ class Distribution(Module):
 
     def cdf(self, value: Numeric) -> Real:
         """P(X <= value)."""
-        return self._cdf(self._cast(value, "cdf"))
+        return self._tail(value, method="cdf", below=0.0, above=1.0)
 
     def log_cdf(self, value: Numeric) -> Real:
         """log P(X <= value)."""
-        return self._log_cdf(self._cast(value, "log_cdf"))
+        return self._tail(value, method="log_cdf", below=-jnp.inf, above=0.0)
 
     def survival_function(self, value: Numeric) -> Real:
         """P(X > value)."""
-        return self._survival_function(self._cast(value, "survival_function"))
+        return self._tail(value, method="survival_function", below=1.0, above=0.0)
 
     def log_survival_function(self, value: Numeric) -> Real:
         """log P(X > value)."""
-        return self._log_survival_function(self._cast(value, "log_survival_function"))
+        return self._tail(value, method="log_survival_function", below=0.0, above=-jnp.inf)
+
+    @compiled("method", "below", "above")
+    def _tail(self, value: Numeric, *, method: str, below: float, above: float) -> Real:
+        """A distribution function: its hook between the ends of the support, `below` and `above` beyond them."""
+        value, hook, support = self._cast(value, method), getattr(self, f"_{method}"), self.support
+        if support.event_ndims:
+            return hook(value)
+        value = support.floor(value)
+        low, high = support.ends()
+        inside = ((value >= low) if support.is_discrete else (value > low)) & (value < high)
+        outside = jnp.where(value >= high, above, jnp.where(jnp.isnan(value), jnp.nan, below))
+        result = hook(jnp.where(inside, value, support.feasible_like(value)))
+        return jnp.where(inside, result, outside.astype(result.dtype))
 
     def quantile(self, value: Numeric) -> Event:
         """The smallest x with P(X <= x) >= value; NaN for a value outside [0, 1]."""
+        return self._inverse(value, method="quantile")
+
+    def inverse_survival_function(self, value: Numeric) -> Event:
+        """The smallest x with P(X > x) <= value, that is `quantile(1 - value)`, accurate for small values; NaN for a
+        value outside [0, 1]."""
+        return self._inverse(value, method="inverse_survival_function")
+
+    @compiled("method")
+    def _inverse(self, value: Numeric, *, method: str) -> Event:
         p = cast(value, self._float_dtype())
-        inside = (p >= 0) & (p <= 1)
-        return jnp.where(inside, self._quantile(jnp.where(inside, p, 0.5)), jnp.nan)
+        inside = (p > 0) & (p < 1)
+        result = getattr(self, f"_{method}")(jnp.where(inside, p, 0.5))
+        low, high = self.support.ends()
+        at_zero, at_one = (low, high) if method == "quantile" else (high, low)
+        outside = jnp.where(p == 0, at_zero, jnp.where(p == 1, at_one, jnp.nan))
+        return jnp.where(inside, result, outside.astype(result.dtype))
 
     def mean(self) -> Real:
         """The mean, of shape `batch_shape + event_shape`."""
-        return self._full(self._mean())
+        return self._full(hook="_mean")
 
     def median(self) -> Event:
         """The median, of shape `batch_shape + event_shape`."""
-        return self._full(self._median())
+        return self._full(hook="_median")
 
     def mode(self) -> Event:
         """The mode, of shape `batch_shape + event_shape`."""
-        return self._full(self._mode())
+        return self._full(hook="_mode")
 
     def variance(self) -> Real:
         """The variance of each element, of shape `batch_shape + event_shape`."""
-        return self._full(self._variance())
+        return self._full(hook="_variance")
 
     def stddev(self) -> Real:
         """The standard deviation of each element, of shape `batch_shape + event_shape`."""
-        return self._full(self._stddev())
+        return self._full(hook="_stddev")
 
+    @compiled("hook")
+    def _full(self, *, hook: str) -> Event:
+        return jnp.broadcast_to(getattr(self, hook)(), self.batch_shape + self.event_shape)
+
+    @compiled()
     def covariance(self) -> Real:
         """The covariance matrix of a vector event of length d, of shape `batch_shape + (d, d)`."""
         result = self._covariance()
         return jnp.broadcast_to(result, self.batch_shape + result.shape[result.ndim - 2 :])
 
+    @compiled()
     def entropy(self) -> Real:
         """The (differential) entropy in nats, of shape `batch_shape`."""
         return jnp.broadcast_to(self._entropy(), self.batch_shape)
 
+    @compiled()
     def kl_divergence(self, other: "Distribution") -> Real:
         """The Kullback-Leibler divergence KL(self || other) in nats.
 
@@ -219,9 +313,6 @@ class Distribution(Module):
         from ._transformed import TransformedDistribution
 
         return TransformedDistribution(self, bijector)
-
-    def _full(self, x: Real) -> Real:
-        return jnp.broadcast_to(x, self.batch_shape + self.event_shape)
 
     def _cast(self, value: Numeric, method: str) -> Event:
         """A value in the dtype of densities, checked against the event shape and expanded to the batch."""

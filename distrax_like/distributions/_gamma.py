@@ -1,7 +1,5 @@
 """The exponential and gamma distributions."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
@@ -14,7 +12,7 @@ from distrax_like.supports import Support, nonnegative, positive
 
 from ._distribution import Distribution
 from ._kl import register_kl
-from ._tails import cumulative, where_defined
+from ._special_cases import where_defined
 
 
 class Exponential(Distribution):
@@ -39,19 +37,22 @@ class Exponential(Distribution):
         return jax.random.exponential(key, shape, self.rate.dtype) / self.rate
 
     def _cdf(self, value: Event) -> Real:
-        return cumulative(self.rate * value, lambda z: -jnp.expm1(-z), 0.0, 1.0)
+        return -jnp.expm1(-self.rate * value)
 
     def _log_cdf(self, value: Event) -> Real:
-        return cumulative(self.rate * value, special.log1mexp, -jnp.inf, 0.0)
+        return special.log1mexp(self.rate * value)
 
     def _survival_function(self, value: Event) -> Real:
-        return cumulative(self.rate * value, lambda z: jnp.exp(-z), 1.0, 0.0)
+        return jnp.exp(-self.rate * value)
 
     def _log_survival_function(self, value: Event) -> Real:
-        return cumulative(self.rate * value, jnp.negative, 0.0, -jnp.inf)
+        return -self.rate * value
 
     def _quantile(self, p: Real) -> Event:
         return -jnp.log1p(-p) / self.rate
+
+    def _inverse_survival_function(self, q: Real) -> Event:
+        return -jnp.log(q) / self.rate
 
     def _mean(self) -> Real:
         return 1 / self.rate
@@ -106,34 +107,38 @@ class Gamma(Distribution):
         plain = special.xlogy(a - 1, jnp.where(small, value, 1)) - self.rate * near + a * log_rate - jsp.gammaln(a)
         return jnp.where(small, plain, saddle)
 
+    def _log_prob_at_free(self, x: Real) -> Real:
+        a = self.concentration
+        return a * (x + jnp.log(self.rate)) - self.rate * jnp.exp(x) - jsp.gammaln(a)
+
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # Of small concentrations most draws underflow; the smallest normal number keeps their density finite.
         draw = random.gamma(key, self.concentration, shape) / self.rate
         return jnp.maximum(draw, jnp.finfo(draw.dtype).tiny)
 
     def _cdf(self, value: Event) -> Real:
-        return self._tail(value, special.gammainc, 0.0, 1.0)
+        return special.gammainc(self.concentration, self.rate * value)
 
     def _log_cdf(self, value: Event) -> Real:
-        return self._tail(value, special.log_gammainc, -jnp.inf, 0.0)
+        return special.log_gammainc(self.concentration, self.rate * value)
 
     def _survival_function(self, value: Event) -> Real:
-        return self._tail(value, special.gammaincc, 1.0, 0.0)
+        return special.gammaincc(self.concentration, self.rate * value)
 
     def _log_survival_function(self, value: Event) -> Real:
-        return self._tail(value, special.log_gammaincc, 0.0, -jnp.inf)
-
-    def _tail(self, value: Event, incomplete: Callable[..., Real], below: float, above: float) -> Real:
-        return cumulative(self.rate * value, lambda z: incomplete(self.concentration, z), below, above)
+        return special.log_gammaincc(self.concentration, self.rate * value)
 
     def _quantile(self, p: Real) -> Event:
         return special.gammaincinv(self.concentration, p) / self.rate
+
+    def _inverse_survival_function(self, q: Real) -> Event:
+        return special.gammainccinv(self.concentration, q) / self.rate
 
     def _mean(self) -> Real:
         return self.concentration / self.rate
 
     def _mode(self) -> Event:
-        return where_defined(self.concentration >= 1, lambda a: (a - 1) / self.rate, self.concentration)
+        return where_defined(self.concentration >= 1, lambda a: (a - 1) / self.rate, self.concentration, safe=2.0)
 
     def _variance(self) -> Real:
         return self.concentration / self.rate**2

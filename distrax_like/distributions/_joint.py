@@ -5,24 +5,30 @@ import functools
 import math
 import zlib
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, SupportsIndex
+from typing import Any, Generic, SupportsIndex, TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Shape, as_key, as_shape, default_float
+from distrax_like._misc import Seed, Shape, as_key, as_shape, default_float
 from distrax_like._module import Module, data
 from distrax_like.bijectors import Bijector, bijector_for
 
 from ._distribution import Distribution
 
-Visit = Callable[[str, Distribution], Any]
-Walk = Generator[tuple[str, Distribution], Any, Any]
+Visit: TypeAlias = Callable[[str, Distribution], Array | None]
+Walk: TypeAlias = Generator[tuple[str, Distribution], Any, None]
+
+#: What a generator function of a model returns: it yields distributions, with or without a name, and gets their values.
+Model: TypeAlias = Generator[tuple[str, Distribution] | Distribution, Array, None]
+
+#: The container of a draw: values by site.
+Draw = TypeVar("Draw")
 
 
-class JointDistribution(Module):
+class JointDistribution(Module, Generic[Draw]):
     """Several random variables, each a distribution that may depend on the ones before it.
 
     The base of `JointDistributionCoroutine`, `JointDistributionSequential` and `JointDistributionNamed`. A model
@@ -87,8 +93,8 @@ class JointDistribution(Module):
         return self._pack(self._sites())
 
     def sample(
-        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Any = None, value: Any = None
-    ) -> Any:
+        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Seed | None = None, value: Any = None
+    ) -> Draw:
         """Random draws of all sites.
 
         **Arguments:** `sample_shape`: how many; `seed`: a key; `value`: values of some sites, with None for (or
@@ -99,8 +105,8 @@ class JointDistribution(Module):
         return self.sample_distributions(sample_shape, seed=seed, value=value)[1]
 
     def sample_distributions(
-        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Any = None, value: Any = None
-    ) -> tuple[Any, Any]:
+        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Seed | None = None, value: Any = None
+    ) -> tuple[Any, Draw]:
         """Random draws, with the distribution of each site given the values of those before it.
 
         **Arguments:** see `sample`. Given values may have sample dimensions.
@@ -150,7 +156,7 @@ class JointDistribution(Module):
         """
         return _total(self._parts(*args, **kwargs))
 
-    def log_prob_parts(self, *args: Any, **kwargs: Any) -> Any:
+    def log_prob_parts(self, *args: Any, **kwargs: Any) -> Draw:
         """The log density of each site given those before it, in the container of a draw; see `log_prob`."""
         return self._pack(self._parts(*args, **kwargs))
 
@@ -177,7 +183,7 @@ class JointDistribution(Module):
         terms = jax.vmap(parts, in_axes=(axes,))(values)
         return {name: jnp.reshape(terms[name], lead) for name in sites}
 
-    def pin(self, *args: Any, **kwargs: Any) -> "JointDistributionPinned":
+    def pin(self, *args: Any, **kwargs: Any) -> "JointDistributionPinned[Draw]":
         """The same model with the values of some sites given: a posterior, up to its normalising constant.
 
         **Arguments:** the values by keyword, or a container in which None marks the sites left free.
@@ -186,7 +192,7 @@ class JointDistribution(Module):
         """
         return JointDistributionPinned(self, self._by_name(_container(args, kwargs), self._sites()))
 
-    def experimental_pin(self, *args: Any, **kwargs: Any) -> "JointDistributionPinned":
+    def experimental_pin(self, *args: Any, **kwargs: Any) -> "JointDistributionPinned[Draw]":
         """TFP's name of `pin`."""
         return self.pin(*args, **kwargs)
 
@@ -262,7 +268,7 @@ def _flatten(
     return axes, flat
 
 
-class JointDistributionPinned(Module):
+class JointDistributionPinned(Module, Generic[Draw]):
     """A joint distribution some of whose sites have given values: a density over the rest, not normalised.
 
     Made by `JointDistribution.pin`. It is callable, as a target for samplers and optimizers.
@@ -272,10 +278,10 @@ class JointDistributionPinned(Module):
     **Raises:** `ValueError` for an unknown site or a value that does not have the site's one-draw shape.
     """
 
-    distribution: JointDistribution
+    distribution: JointDistribution[Draw]
     pins: dict[str, Array] = data()
 
-    def __init__(self, distribution: JointDistribution, pins: Mapping[str, Any]):
+    def __init__(self, distribution: JointDistribution[Draw], pins: Mapping[str, Any]):
         sites = distribution._sites()
         self.distribution = distribution
         self.pins = distribution._by_name(pins, sites)
@@ -311,14 +317,16 @@ class JointDistributionPinned(Module):
         """`log_density`."""
         return self.log_density(*args, **kwargs)
 
-    def sample_unpinned(self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Any = None) -> Any:
+    def sample_unpinned(
+        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Seed | None = None
+    ) -> Draw:
         """Draws of the free sites from the model run forward with the pinned values: no draws of the posterior."""
         draws = self.distribution.sample(sample_shape, seed=seed, value=self.pins)
         sites = self.distribution._sites()
         values = self.distribution._by_name(draws, sites)
         return self.distribution._pack({name: values[name] for name in self._free(sites)})
 
-    def unconstrained(self) -> "UnconstrainedDensity":
+    def unconstrained(self) -> "UnconstrainedDensity[Draw]":
         """The log density as a function of one flat vector of free reals; see `UnconstrainedDensity`.
 
         **Raises:** `ValueError` where a free site is discrete, naming it.
@@ -344,7 +352,7 @@ class JointDistributionPinned(Module):
         return UnconstrainedDensity(self, tuple(layout), jnp.result_type(*dtypes) if dtypes else default_float())
 
 
-class UnconstrainedDensity(Module):
+class UnconstrainedDensity(Module, Generic[Draw]):
     """A pinned joint density in the coordinates of its free reals: a function from vectors of length `dim`.
 
     The log density includes the log determinants of the maps onto the supports of the sites, so it is the density of
@@ -355,7 +363,7 @@ class UnconstrainedDensity(Module):
     `dtype`: of a starting point. Made by `JointDistributionPinned.unconstrained`.
     """
 
-    pinned: JointDistributionPinned
+    pinned: JointDistributionPinned[Draw]
     layout: tuple[tuple[str, Shape], ...] = eqx.field(static=True)
     dtype: Any = eqx.field(static=True)
 
@@ -398,9 +406,8 @@ class UnconstrainedDensity(Module):
         pieces, terms = self.split(x), {}
 
         def free(name: str, distribution: Distribution, bijector: Bijector) -> Array:
-            value, log_det = bijector.forward_and_log_det(pieces[name])
-            terms[name] = jnp.sum(log_det) + jnp.sum(distribution.log_prob(value))
-            return value
+            terms[name] = jnp.sum(distribution._free_density(pieces[name]))
+            return bijector.forward(pieces[name])
 
         def pinned(name: str, distribution: Distribution) -> None:
             terms[name] = jnp.sum(distribution.log_prob(self.pinned.pins[name]))
@@ -408,12 +415,13 @@ class UnconstrainedDensity(Module):
         self._run(free, pinned)
         return terms
 
-    def constrain(self, x: Float[Array, "*sample dim"]) -> Any:
+    def constrain(self, x: Float[Array, "*sample dim"]) -> Draw:
         """The values of the free sites at one vector or many, in the container of a draw."""
         if x.ndim > 1:
-            values = jax.vmap(self.constrain)(jnp.reshape(x, (-1, x.shape[-1])))
-            return jax.tree.map(lambda v: jnp.reshape(v, x.shape[:-1] + v.shape[1:]), values)
-        pieces, values = self.split(x), {}
+            draws = jax.vmap(self.constrain)(jnp.reshape(x, (-1, x.shape[-1])))
+            return jax.tree.map(lambda v: jnp.reshape(v, x.shape[:-1] + v.shape[1:]), draws)
+        pieces = self.split(x)
+        values: dict[str, Array] = {}
 
         def free(name: str, distribution: Distribution, bijector: Bijector) -> Array:
             values[name] = bijector.forward(pieces[name])
@@ -435,7 +443,7 @@ class UnconstrainedDensity(Module):
         self._run(free)
         return jnp.concatenate([jnp.ravel(pieces[name]) for name, _ in self.layout])
 
-    def init(self, seed: Any = None) -> Float[Array, " dim"]:
+    def init(self, seed: Seed | None = None) -> Float[Array, " dim"]:
         """A random starting point: uniform between -2 and 2 in every coordinate.
 
         **Raises:** `TypeError` without a seed.

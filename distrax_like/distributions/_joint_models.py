@@ -4,12 +4,25 @@ import collections
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Array
 
 from distrax_like._misc import as_callable
 
 from ._distribution import Distribution
-from ._joint import JointDistribution, Walk
+from ._joint import JointDistribution, Model, Walk
+
+if TYPE_CHECKING:
+
+    class StructTuple(tuple[Array, ...]):
+        """A named tuple of the values of the sites."""
+
+        def __getattr__(self, name: str) -> Array: ...
+        def _asdict(self) -> dict[str, Array]: ...
+
+else:
+    StructTuple = tuple
 
 
 @functools.cache
@@ -31,7 +44,7 @@ def _root(distribution: Distribution) -> Distribution:
     return distribution
 
 
-class JointDistributionCoroutine(JointDistribution):
+class JointDistributionCoroutine(JointDistribution[StructTuple]):
     """A joint distribution written as a generator function, which yields a distribution and gets its value back:
 
     ```python
@@ -54,7 +67,7 @@ class JointDistributionCoroutine(JointDistribution):
 
     def __init__(
         self,
-        model: Callable[[], Any],
+        model: Callable[[], Model],
         sample_dtype: Any = None,
         batch_ndims: int | None = None,
         use_vectorized_map: bool = False,
@@ -78,7 +91,7 @@ class JointDistributionCoroutine(JointDistribution):
             value = yield pair
             position += 1
 
-    def _pack(self, values: Mapping[str, Any]) -> Any:
+    def _pack(self, values: Mapping[str, Any]) -> StructTuple:
         return _struct_tuple(tuple(values))(*values.values())
 
 
@@ -95,7 +108,7 @@ def _member(who: str, x: Any) -> Any:
     return x if isinstance(x, Distribution) else as_callable(x, who)
 
 
-class JointDistributionSequential(JointDistribution):
+class JointDistributionSequential(JointDistribution[Sequence[Array]]):
     """A joint distribution written as a list of distributions and of functions of the values before them.
 
     A function with n arguments gets the last n values, the most recent first. The sites are called `var0`, `var1`, …; a
@@ -123,11 +136,11 @@ class JointDistributionSequential(JointDistribution):
                 member = member(*values[::-1][:wanted])
             values.append((yield f"var{i}", member))
 
-    def _pack(self, values: Mapping[str, Any]) -> Any:
+    def _pack(self, values: Mapping[str, Any]) -> Sequence[Array]:
         return tuple(values.values()) if isinstance(self.model, tuple) else list(values.values())
 
 
-class JointDistributionNamed(JointDistribution):
+class JointDistributionNamed(JointDistribution[dict[str, Array]]):
     """A joint distribution written as a dictionary of distributions and of functions whose argument names are sites:
 
     `JointDistributionNamed(dict(mu=Normal(0.0, 1.0), y=lambda mu: Normal(mu, 1.0)))`. The order of the keys does not
@@ -174,7 +187,7 @@ class JointDistributionNamed(JointDistribution):
                 member = member(*(values[p] for p in parents))
             values[name] = yield name, member
 
-    def _pack(self, values: Mapping[str, Any]) -> Any:
+    def _pack(self, values: Mapping[str, Any]) -> dict[str, Array]:
         return {name: values[name] for name in self.model if name in values}
 
     def _by_name(self, value: Any, sites: Mapping[str, Any]) -> dict[str, Any]:

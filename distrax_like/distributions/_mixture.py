@@ -15,7 +15,7 @@ from ._categorical import Categorical
 from ._distribution import Distribution
 
 
-def _repeat(x: Real, event_ndims: int) -> Real:
+def _repeat(x: Event, event_ndims: int) -> Event:
     """A value with an axis of length one for the components, before its event dimensions."""
     return jnp.expand_dims(x, x.ndim - event_ndims)
 
@@ -25,18 +25,23 @@ class _Union(Support):
 
     base: Support
 
-    @property
-    def event_ndims(self) -> int:  # type: ignore[override]
+    def _event_ndims(self) -> int:
         return self.base.event_ndims
 
-    @property
-    def is_discrete(self) -> bool:  # type: ignore[override]
+    def _is_discrete(self) -> bool:
         return self.base.is_discrete
 
-    def contains(self, x: Real) -> Bool[Array, "..."]:
+    def ends(self) -> tuple[Event, Event]:
+        low, high = (jnp.atleast_1d(jnp.asarray(end)) for end in self.base.ends())
+        return jnp.min(low, axis=-1), jnp.max(high, axis=-1)
+
+    def floor(self, x: Event) -> Event:
+        return self.base.floor(x)
+
+    def contains(self, x: Event) -> Bool[Array, "..."]:
         return jnp.any(self.base.contains(_repeat(x, self.event_ndims)), axis=-1)
 
-    def feasible_like(self, x: Real) -> Real:
+    def feasible_like(self, x: Event) -> Event:
         # One of the first component.
         wide = _repeat(x, self.event_ndims)
         axis = x.ndim - self.event_ndims
@@ -92,6 +97,13 @@ class MixtureSameFamily(Distribution):
 
     def _log_prob(self, value: Event) -> Real:
         return _log_sum(self._log_joint(value))
+
+    def _log_prob_at_free(self, x: Real) -> Real:
+        if isinstance(self.support, _Union):
+            return super()._log_prob_at_free(x)
+        # One free coordinate for all components.
+        log_p = self.components_distribution._free_density(_repeat(x, self._free_ndims()))
+        return _log_sum(_weighted(self._log_weights(), log_p))
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         key_index, key_value = jax.random.split(key)

@@ -10,11 +10,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from distrax_like._misc import Event, Numeric, Real, Shape, promote
 from distrax_like._module import parameter
 from distrax_like.special import solve_lower
+from distrax_like.special._constants import HALF_LOG_2PI
 from distrax_like.supports import Support, independent, lower_cholesky, positive, real
 
 from ._distribution import Distribution
 from ._kl import register_kl
-from ._normal import _HALF_LOG_2PI
 
 
 class MultivariateNormalDiag(Distribution):
@@ -41,7 +41,7 @@ class MultivariateNormalDiag(Distribution):
 
     def _log_prob(self, value: Event) -> Real:
         z = (value - self.loc) / self.scale_diag
-        return jnp.sum(-0.5 * z**2 - jnp.log(self.scale_diag) - _HALF_LOG_2PI, axis=-1)
+        return jnp.sum(-0.5 * z**2 - jnp.log(self.scale_diag) - HALF_LOG_2PI, axis=-1)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self.loc + self.scale_diag * jax.random.normal(key, shape + self.event_shape, self.loc.dtype)
@@ -62,7 +62,7 @@ class MultivariateNormalDiag(Distribution):
         return self.scale_diag[..., None] ** 2 * jnp.eye(self.event_shape[0], dtype=self.loc.dtype)
 
     def _entropy(self) -> Real:
-        return jnp.sum(0.5 + _HALF_LOG_2PI + jnp.log(self.scale_diag), axis=-1)
+        return jnp.sum(0.5 + HALF_LOG_2PI + jnp.log(self.scale_diag), axis=-1)
 
 
 class MultivariateNormalTriL(Distribution):
@@ -101,7 +101,7 @@ class MultivariateNormalTriL(Distribution):
 
     def _log_prob(self, value: Event) -> Real:
         z = solve_lower(self.scale_tril, value - self.loc)
-        return -0.5 * jnp.sum(z**2, axis=-1) - jnp.sum(self._log_diagonal() + _HALF_LOG_2PI, axis=-1)
+        return -0.5 * jnp.sum(z**2, axis=-1) - jnp.sum(self._log_diagonal() + HALF_LOG_2PI, axis=-1)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         z = jax.random.normal(key, shape + self.event_shape, self.loc.dtype)
@@ -121,7 +121,7 @@ class MultivariateNormalTriL(Distribution):
         return factor @ jnp.swapaxes(factor, -2, -1)
 
     def _entropy(self) -> Real:
-        return jnp.sum(0.5 + _HALF_LOG_2PI + self._log_diagonal(), axis=-1)
+        return jnp.sum(0.5 + HALF_LOG_2PI + self._log_diagonal(), axis=-1)
 
 
 def _filled(who: str, loc: Numeric | None, scale: Numeric | None) -> tuple[Array, ...]:

@@ -1,84 +1,55 @@
 """The normal distribution on the line, on its logarithm, and folded at zero."""
 
+import math
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like._misc import Event, Numeric, Real, Shape, promote
 from distrax_like._module import parameter
-from distrax_like.special import log_ndtr, ndtr, ndtri
+from distrax_like.special import erfcinv, log_ndtr, ndtr, ndtri
+from distrax_like.special._constants import HALF_LOG_2PI, HALF_LOG_HALF_PI, LOG_2, SQRT_HALF
 from distrax_like.supports import Support, nonnegative, positive, real
 
 from ._distribution import Distribution
 from ._kl import register_kl
-from ._tails import cumulative
-
-_HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))
-_HALF_LOG_HALF_PI = 0.5 * float(np.log(np.pi / 2))
-_LOG_2 = float(np.log(2))
-_SQRT_PI = float(np.sqrt(np.pi))
-_SQRT_HALF = float(np.sqrt(0.5))
+from ._location_scale import LocationScale
 
 
-class Normal(Distribution):
+class Normal(LocationScale):
     """The normal distribution, with density exp(-z^2 / 2) / (scale sqrt(2 pi)) for z = (x - loc) / scale.
 
     **Arguments:** `loc`: the mean; `scale`: the standard deviation, positive.
     """
 
-    loc: Float[Array, "*#batch"] = parameter(real)
-    scale: Float[Array, "*#batch"] = parameter(positive)
+    is_symmetric: ClassVar[bool] = True
 
     def __init__(self, loc: Numeric, scale: Numeric):
         self.loc, self.scale = promote(loc, scale)
 
-    @property
-    def support(self) -> Support:
-        return real
+    def _standard_log_prob(self, z: Real) -> Real:
+        return -0.5 * z**2 - HALF_LOG_2PI
 
-    def _z(self, value: Event) -> Real:
-        return (value - self.loc) / self.scale
+    def _standard_sample(self, key: PRNGKeyArray, shape: Shape) -> Real:
+        return jax.random.normal(key, shape, self.loc.dtype)
 
-    def _log_prob(self, value: Event) -> Real:
-        return -0.5 * self._z(value) ** 2 - jnp.log(self.scale) - _HALF_LOG_2PI
+    def _standard_cdf(self, z: Real) -> Real:
+        return ndtr(z)
 
-    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
-        return self.loc + self.scale * jax.random.normal(key, shape, self.loc.dtype)
+    def _standard_log_cdf(self, z: Real) -> Real:
+        return log_ndtr(z)
 
-    def _cdf(self, value: Event) -> Real:
-        return ndtr(self._z(value))
+    def _standard_quantile(self, p: Real) -> Real:
+        return ndtri(p)
 
-    def _log_cdf(self, value: Event) -> Real:
-        return log_ndtr(self._z(value))
+    def _standard_variance(self) -> float:
+        return 1.0
 
-    def _survival_function(self, value: Event) -> Real:
-        return ndtr(-self._z(value))
-
-    def _log_survival_function(self, value: Event) -> Real:
-        return log_ndtr(-self._z(value))
-
-    def _quantile(self, p: Real) -> Event:
-        return self.loc + self.scale * ndtri(p)
-
-    def _mean(self) -> Real:
-        return self.loc
-
-    def _median(self) -> Event:
-        return self.loc
-
-    def _mode(self) -> Event:
-        return self.loc
-
-    def _variance(self) -> Real:
-        return self.scale**2
-
-    def _stddev(self) -> Real:
-        return self.scale
-
-    def _entropy(self) -> Real:
-        return 0.5 + _HALF_LOG_2PI + jnp.log(self.scale)
+    def _standard_entropy(self) -> float:
+        return 0.5 + HALF_LOG_2PI
 
 
 @register_kl(Normal, Normal)
@@ -113,6 +84,9 @@ class LogNormal(Distribution):
         log_value = jnp.log(jnp.where(value > 0, value, 1))
         return jnp.where(value > 0, self._log()._log_prob(log_value) - log_value, -jnp.inf)
 
+    def _log_prob_at_free(self, x: Real) -> Real:
+        return self._log()._log_prob(x)
+
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return jnp.exp(self._log()._sample(key, shape))
 
@@ -121,19 +95,22 @@ class LogNormal(Distribution):
         return jnp.exp(log_value), self._log()._log_prob(log_value) - log_value
 
     def _cdf(self, value: Event) -> Real:
-        return cumulative(value, lambda x: self._log()._cdf(jnp.log(x)), 0.0, 1.0)
+        return self._log()._cdf(jnp.log(value))
 
     def _log_cdf(self, value: Event) -> Real:
-        return cumulative(value, lambda x: self._log()._log_cdf(jnp.log(x)), -jnp.inf, 0.0)
+        return self._log()._log_cdf(jnp.log(value))
 
     def _survival_function(self, value: Event) -> Real:
-        return cumulative(value, lambda x: self._log()._survival_function(jnp.log(x)), 1.0, 0.0)
+        return self._log()._survival_function(jnp.log(value))
 
     def _log_survival_function(self, value: Event) -> Real:
-        return cumulative(value, lambda x: self._log()._log_survival_function(jnp.log(x)), 0.0, -jnp.inf)
+        return self._log()._log_survival_function(jnp.log(value))
 
     def _quantile(self, p: Real) -> Event:
         return jnp.exp(self._log()._quantile(p))
+
+    def _inverse_survival_function(self, q: Real) -> Event:
+        return jnp.exp(self._log()._inverse_survival_function(q))
 
     def _mean(self) -> Real:
         return jnp.exp(self.loc + self.scale**2 / 2)
@@ -176,50 +153,49 @@ class HalfNormal(Distribution):
         return nonnegative
 
     def _log_prob(self, value: Event) -> Real:
-        return -0.5 * (value / self.scale) ** 2 - jnp.log(self.scale) - _HALF_LOG_HALF_PI
+        return -0.5 * (value / self.scale) ** 2 - jnp.log(self.scale) - HALF_LOG_HALF_PI
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self.scale * jnp.abs(jax.random.normal(key, shape, self.scale.dtype))
 
     def _cdf(self, value: Event) -> Real:
-        return cumulative(value / self.scale, lambda z: jsp.erf(z * _SQRT_HALF), 0.0, 1.0)
+        return jsp.erf(value / self.scale * SQRT_HALF)
 
     def _log_cdf(self, value: Event) -> Real:
-        def formula(z: Real) -> Real:
-            near = z < 1
-            far = jnp.log1p(-jsp.erfc(jnp.where(near, 1, z) * _SQRT_HALF))
-            return jnp.where(near, jnp.log(jsp.erf(jnp.where(near, z, 1) * _SQRT_HALF)), far)
-
-        return cumulative(value / self.scale, formula, -jnp.inf, 0.0)
+        z = value / self.scale
+        near = z < 1
+        upper = jnp.log1p(-jsp.erfc(jnp.where(near, 1, z) * SQRT_HALF))
+        return jnp.where(near, jnp.log(jsp.erf(jnp.where(near, z, 1) * SQRT_HALF)), upper)
 
     def _survival_function(self, value: Event) -> Real:
-        return cumulative(value / self.scale, lambda z: jsp.erfc(z * _SQRT_HALF), 1.0, 0.0)
+        return jsp.erfc(value / self.scale * SQRT_HALF)
 
     def _log_survival_function(self, value: Event) -> Real:
-        def formula(z: Real) -> Real:
-            near = z < 1
-            far = _LOG_2 + log_ndtr(-jnp.where(near, 1, z))
-            return jnp.where(near, jnp.log1p(-jsp.erf(jnp.where(near, z, 1) * _SQRT_HALF)), far)
-
-        return cumulative(value / self.scale, formula, 0.0, -jnp.inf)
+        z = value / self.scale
+        near = z < 1
+        upper = LOG_2 + log_ndtr(-jnp.where(near, 1, z))
+        return jnp.where(near, jnp.log1p(-jsp.erf(jnp.where(near, z, 1) * SQRT_HALF)), upper)
 
     def _quantile(self, p: Real) -> Event:
-        return self.scale * jsp.erfinv(p) / _SQRT_HALF
+        return self.scale * jsp.erfinv(p) / SQRT_HALF
+
+    def _inverse_survival_function(self, q: Real) -> Event:
+        return self.scale * erfcinv(q) / SQRT_HALF
 
     def _mean(self) -> Real:
-        return self.scale * (2 * _SQRT_HALF / _SQRT_PI)
+        return self.scale * math.sqrt(2 / math.pi)
 
     def _mode(self) -> Event:
         return jnp.zeros_like(self.scale)
 
     def _variance(self) -> Real:
-        return self.scale**2 * (1 - 2 / _SQRT_PI**2)
+        return self.scale**2 * (1 - 2 / math.pi)
 
     def _stddev(self) -> Real:
-        return self.scale * (1 - 2 / _SQRT_PI**2) ** 0.5
+        return self.scale * (1 - 2 / math.pi) ** 0.5
 
     def _entropy(self) -> Real:
-        return 0.5 + _HALF_LOG_HALF_PI + jnp.log(self.scale)
+        return 0.5 + HALF_LOG_HALF_PI + jnp.log(self.scale)
 
 
 @register_kl(HalfNormal, HalfNormal)

@@ -1,11 +1,23 @@
 """The distribution of the image of a draw under a bijector."""
 
 import jax.numpy as jnp
+import jax.tree_util as jtu
 from jaxtyping import PRNGKeyArray
 
 from distrax_like._misc import Event, Real, Shape
 from distrax_like._module import submodule
-from distrax_like.bijectors import Bijector, Chain, Identity, Image, Scale, ScaleMatvecDiag, ScaleMatvecTriL, Shift
+from distrax_like.bijectors import (
+    Bijector,
+    Chain,
+    Identity,
+    Image,
+    Invert,
+    Scale,
+    ScaleMatvecDiag,
+    ScaleMatvecTriL,
+    Shift,
+    bijector_for,
+)
 from distrax_like.supports import Support
 
 from ._distribution import Distribution
@@ -18,6 +30,20 @@ def _is_affine(bijector: Bijector) -> bool:
     if isinstance(bijector, Chain):
         return all(_is_affine(b) for b in bijector.bijectors)
     return isinstance(bijector, _AFFINE)
+
+
+def _after_free(bijector: Bijector, support: Support) -> Bijector | None:
+    """What follows in `bijector` on the map from a support to its free coordinates, where it begins with that map."""
+    if isinstance(bijector, Chain) and bijector.bijectors:
+        *rest, first = bijector.bijectors
+        inner = _after_free(first, support)
+        return None if inner is None else Chain([*rest, inner])
+    if not isinstance(bijector, Invert) or support.is_discrete:
+        return None
+    free = bijector_for(support)
+    # Maps without parameters are the same where their classes are.
+    same = type(bijector.bijector) is type(free) and not jtu.tree_leaves((bijector, free))
+    return Identity() if same else None
 
 
 class TransformedDistribution(Distribution):
@@ -56,8 +82,17 @@ class TransformedDistribution(Distribution):
         return self.bijector.forward_event_shape(self.distribution.event_shape)
 
     def _log_prob(self, value: Event, **kwargs) -> Real:
-        x, log_det = self.bijector.inverse_and_log_det(value, len(self.event_shape))
-        return self.distribution._log_prob(x, **kwargs) + log_det
+        outer = _after_free(self.bijector, self.distribution.support)
+        if outer is None or kwargs:
+            x, log_det = self.bijector.inverse_and_log_det(value, len(self.event_shape))
+            return self.distribution._log_prob(x, **kwargs) + log_det
+        # The inner map takes the value of the distribution to its free coordinate: log for a gamma variable.
+        x, log_det = outer.inverse_and_log_det(value, len(self.event_shape))
+        return self.distribution._free_density(x) + log_det
+
+    def _log_prob_at_free(self, x: Real) -> Real:
+        # `bijector_for` of an image is the bijector after that of the distribution's support.
+        return self.distribution._log_prob_at_free(x)
 
     def _full_base(self) -> Distribution:
         """The distribution of x with a draw of its own for each element of the batch."""
@@ -78,36 +113,31 @@ class TransformedDistribution(Distribution):
             self._lacks(f"{method}: {type(self.bijector).__name__} is not known to be monotone")
         return increasing
 
-    def _tail(self, method: str, value: Event, when_increasing: str, when_decreasing: str) -> Real:
+    def _monotone(self, method: str, mirrored: str, argument: Real) -> Real:
+        """A method of the distribution where the map increases, that of the other tail where it decreases."""
         increasing = self._increasing(method)
-        inside = self.support.contains(value)
-        x = self.bijector.inverse(jnp.where(inside, value, self.support.feasible_like(value)))
         if increasing is True:
-            result = getattr(self.distribution, when_increasing)(x)
-        else:
-            up, down = (getattr(self.distribution, name)(x) for name in (when_increasing, when_decreasing))
-            result = jnp.where(increasing, up, down)
-        # Outside the image all the mass lies on one side; the median says which.
-        log, survival = method.startswith("log"), "survival" in method
-        ones = (value > self.median()) != survival
-        outside = jnp.where(ones, 0.0 if log else 1.0, -jnp.inf if log else 0.0)
-        return jnp.where(inside, result, jnp.where(jnp.isnan(value), value, outside.astype(result.dtype)))
+            return getattr(self.distribution, method)(argument)
+        up, down = (getattr(self.distribution, name)(argument) for name in (method, mirrored))
+        return jnp.where(increasing, up, down)
 
     def _cdf(self, value: Event) -> Real:
-        return self._tail("cdf", value, "cdf", "survival_function")
+        return self._monotone("cdf", "survival_function", self.bijector.inverse(value))
 
     def _survival_function(self, value: Event) -> Real:
-        return self._tail("survival_function", value, "survival_function", "cdf")
+        return self._monotone("survival_function", "cdf", self.bijector.inverse(value))
 
     def _log_cdf(self, value: Event) -> Real:
-        return self._tail("log_cdf", value, "log_cdf", "log_survival_function")
+        return self._monotone("log_cdf", "log_survival_function", self.bijector.inverse(value))
 
     def _log_survival_function(self, value: Event) -> Real:
-        return self._tail("log_survival_function", value, "log_survival_function", "log_cdf")
+        return self._monotone("log_survival_function", "log_cdf", self.bijector.inverse(value))
 
     def _quantile(self, p: Real) -> Event:
-        increasing = self._increasing("quantile")
-        return self.bijector.forward(self.distribution.quantile(jnp.where(increasing, p, 1 - p)))
+        return self.bijector.forward(self._monotone("quantile", "inverse_survival_function", p))
+
+    def _inverse_survival_function(self, q: Real) -> Event:
+        return self.bijector.forward(self._monotone("inverse_survival_function", "quantile", q))
 
     def _median(self) -> Event:
         self._increasing("median")

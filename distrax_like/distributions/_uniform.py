@@ -10,7 +10,6 @@ from distrax_like.supports import Support, greater_than, interval, real
 
 from ._distribution import Distribution
 from ._kl import register_kl
-from ._tails import cumulative
 
 
 class Uniform(Distribution):
@@ -39,7 +38,7 @@ class Uniform(Distribution):
         return (self.high - value) / self._width()
 
     def _log_prob(self, value: Event) -> Real:
-        return -jnp.log(self._width()) + jnp.zeros_like(value)
+        return -jnp.log(self._width())
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         u = jax.random.uniform(key, shape, self.low.dtype)
@@ -48,10 +47,10 @@ class Uniform(Distribution):
         return x + jax.lax.stop_gradient(jnp.clip(x, self.low, jnp.nextafter(self.high, self.low)) - x)
 
     def _cdf(self, value: Event) -> Real:
-        return cumulative(self._below(value), lambda u: u, 0.0, 1.0, end=1.0)
+        return self._below(value)
 
     def _survival_function(self, value: Event) -> Real:
-        return cumulative(self._above(value), lambda u: u, 0.0, 1.0, end=1.0)
+        return self._above(value)
 
     def _log_cdf(self, value: Event) -> Real:
         return _log_of(self._below(value), self._above(value))
@@ -60,8 +59,10 @@ class Uniform(Distribution):
         return _log_of(self._above(value), self._below(value))
 
     def _quantile(self, p: Real) -> Event:
-        # From the nearer end, so that quantiles of 0 and 1 are the ends.
         return jnp.where(p < 0.5, self.low + p * self._width(), self.high - (1 - p) * self._width())
+
+    def _inverse_survival_function(self, q: Real) -> Event:
+        return jnp.where(q < 0.5, self.high - q * self._width(), self.low + (1 - q) * self._width())
 
     def _mean(self) -> Real:
         return self.low / 2 + self.high / 2
@@ -74,10 +75,9 @@ class Uniform(Distribution):
 
 
 def _log_of(u: Real, rest: Real) -> Real:
-    """log u for u + rest = 1, which keeps its digits at both ends."""
-    far = cumulative(u, jnp.log, -jnp.inf, 0.0, end=1.0)
-    near = cumulative(rest, lambda r: jnp.log1p(-r), 0.0, -jnp.inf, end=1.0)
-    return jnp.where(u < 0.5, far, near)
+    """log u for u + rest = 1, to full relative accuracy at both ends."""
+    near_zero = u < 0.5
+    return jnp.where(near_zero, jnp.log(jnp.where(near_zero, u, 0.5)), jnp.log1p(-jnp.where(near_zero, 0.5, rest)))
 
 
 @register_kl(Uniform, Uniform)

@@ -60,6 +60,9 @@ class Independent(Distribution):
     def _log_prob(self, value: Event, **kwargs) -> Real:
         return self._sum(self.distribution._log_prob(value, **kwargs))
 
+    def _log_prob_at_free(self, x: Real) -> Real:
+        return self._sum(self.distribution._log_prob_at_free(x))
+
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self.distribution._sample(key, self._inner_shape(shape))
 
@@ -128,6 +131,9 @@ class Sample(Distribution):
 
     def _log_prob(self, value: Event, **kwargs) -> Real:
         return self._sum(self._expanded()._log_prob(value, **kwargs))
+
+    def _log_prob_at_free(self, x: Real) -> Real:
+        return self._sum(self._expanded()._log_prob_at_free(x))
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self._expanded()._sample(key, shape + self.sample_shape)

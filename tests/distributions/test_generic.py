@@ -1,4 +1,4 @@
-"""What every distribution must do, for every case of the registry.
+"""What every distribution must do, for every case of `cases`.
 
 Compilation is what these tests cost, so each compiled function below computes all that one case needs of its kind,
 takes the distribution as an argument, and its result is shared by the tests that look at it.
@@ -24,7 +24,7 @@ from distrax_like.bijectors import bijector_for
 from distrax_like.distributions import Distribution
 from distrax_like.supports import Real, Support
 
-from .registry import CASES, Case
+from .cases import CASES, Case
 
 TAILS = ("cdf", "survival_function", "log_cdf", "log_survival_function")
 MOMENTS = ("mean", "median", "mode", "variance", "stddev", "covariance", "entropy")

@@ -1,6 +1,6 @@
 """Bijectors and kernels as a user composes and extends them."""
 
-from typing import ClassVar, assert_type
+from typing import assert_type
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,6 @@ from distrax_like.supports import positive
 
 class Power(tfb.Bijector):
     exponent: Float[Array, "*#batch"] = parameter(positive)
-    is_constant_jacobian: ClassVar[bool] = False
 
     def __init__(self, exponent: Numeric):
         self.exponent = promote(exponent)
@@ -23,6 +22,9 @@ class Power(tfb.Bijector):
     def _inverse_and_log_det(self, y: Array) -> tuple[Array, Array]:
         x = y ** (1 / self.exponent)
         return x, -jnp.log(self.exponent) - (self.exponent - 1) * jnp.log(x)
+
+    def _is_increasing(self) -> bool:
+        return True
 
 
 class Cosine(tfpk.Kernel):
@@ -44,6 +46,9 @@ assert_type(chain.forward_min_event_ndims, int)
 tfb.Exp()(tfb.Softplus()).forward(jnp.ones(3))
 tfb.FillScaleTriL(diag_bijector=tfb.Exp(), diag_shift=None).forward(x=[0.0, 0.0, 0.0])
 tfb.Invert(power)
+assert_type(power(tfb.Exp()), tfb.Bijector)
+assert_type(tfb.Exp()(tfd.Normal(0.0, 1.0)), tfd.Distribution)
+assert_type(tfb.Exp()([0.0, 1.0]), Array)
 tfd.TransformedDistribution(tfd.LogNormal(0.0, 1.0), power).sample(seed=jax.random.key(0))
 
 points = jnp.linspace(0, 1, 5)[:, None]

@@ -65,6 +65,9 @@ def model():
 posterior = tfd.JointDistributionCoroutine(model).pin(y=jnp.ones(5))
 density = posterior.unconstrained()
 assert_type(density.dim, int)
+assert_type(tfd.JointDistributionNamed({"x": normal}).sample(seed=key), dict[str, Array])
+assert_type(tfd.JointDistributionCoroutine(model).sample(seed=key).scale, Array)
+assert_type(constrain(unconstrain(normal)), tfd.Normal)
 value: Array = density(density.init(key))
 
 

@@ -1,0 +1,67 @@
+"""The Bernoulli distribution."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from distrax_like._misc import Event, Numeric, Real, Shape
+from distrax_like.supports import Support, boolean
+
+from ._kl import register_kl
+from ._logits import BinaryLogits, log_sigmoid, sigmoid
+
+
+class Bernoulli(BinaryLogits):
+    """One with probability p, zero with probability 1 - p.
+
+    **Arguments:** exactly one of `logits`: log(p / (1 - p)), which is what is stored, and `probs`: p; `dtype`: of a
+    draw (default `int32`).
+
+    **Raises:** `ValueError` for both or neither of `logits` and `probs`.
+    """
+
+    dtype: Any = eqx.field(static=True, default=jnp.int32)
+
+    def __init__(self, logits: Numeric | None = None, probs: Numeric | None = None, dtype: Any = jnp.int32):
+        self.logits = self._given(logits, probs)
+        self.dtype = jnp.dtype(dtype)
+
+    @property
+    def support(self) -> Support:
+        return boolean
+
+    def _log_prob(self, value: Event) -> Real:
+        return log_sigmoid(jnp.where(value == 1, self.logits, -self.logits))
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
+        # log(u) < log p, in the tail that keeps its digits: a uniform compared with p itself is coarse near zero.
+        u = jax.random.uniform(key, shape, self.logits.dtype)
+        return (jnp.log(u) - jnp.log1p(-u) < self.logits).astype(self.dtype)
+
+    def _mean(self) -> Real:
+        return self.probs_parameter()
+
+    def _mode(self) -> Event:
+        return (self.logits > 0).astype(self.dtype)
+
+    def _variance(self) -> Real:
+        return sigmoid(self.logits) * sigmoid(-self.logits)
+
+    def _entropy(self) -> Real:
+        # softplus(l) - l sigmoid(l), with infinite logits set aside: 0 * inf.
+        size = jnp.abs(jnp.where(jnp.isinf(self.logits), 0, self.logits))
+        entropy = jax.nn.softplus(-size) + size * sigmoid(-size)
+        return jnp.where(jnp.isinf(self.logits), 0, entropy)
+
+
+@register_kl(Bernoulli, Bernoulli)
+def _kl_bernoulli(p: Bernoulli, q: Bernoulli) -> Array:
+    def term(a: Array, b: Array) -> Array:
+        zero = a == -jnp.inf
+        a = jnp.where(zero, 0, a)
+        return jnp.where(zero, 0, sigmoid(a) * (log_sigmoid(a) - log_sigmoid(b)))
+
+    return term(p.logits, q.logits) + term(-p.logits, -q.logits)

@@ -1,0 +1,83 @@
+"""The Poisson distribution."""
+
+import jax.numpy as jnp
+import jax.scipy.special as jsp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from distrax_like import random, special
+from distrax_like._misc import Event, Numeric, Real, Shape, exactly_one, promote
+from distrax_like._module import parameter
+from distrax_like.supports import Support, extended_real, nonnegative_integer
+
+from ._distribution import Distribution
+from ._kl import register_kl
+from ._logits import exp, log_probs
+from ._special_cases import mul0
+
+
+class Poisson(Distribution):
+    """The Poisson distribution, with mass rate^k exp(-rate) / k! for k = 0, 1, 2, …
+
+    Draws are floating numbers of the dtype of the rate.
+
+    **Arguments:** exactly one of `rate`, not negative, and `log_rate`, its log, which is what is stored.
+
+    **Raises:** `ValueError` for both or neither of `rate` and `log_rate`.
+    """
+
+    log_rate: Float[Array, "*#batch"] = parameter(extended_real)
+
+    def __init__(self, rate: Numeric | None = None, log_rate: Numeric | None = None):
+        exactly_one("Poisson", rate=rate, log_rate=log_rate)
+        self.log_rate = promote(log_rate) if rate is None else log_probs(promote(rate))
+
+    def rate_parameter(self) -> Float[Array, "*batch"]:
+        """The rate, of the batch shape."""
+        return exp(self.log_rate)
+
+    def log_rate_parameter(self) -> Float[Array, "*batch"]:
+        """The log of the rate, of the batch shape."""
+        return self.log_rate
+
+    @property
+    def support(self) -> Support:
+        return nonnegative_integer
+
+    def _log_prob(self, value: Event) -> Real:
+        # Where large terms cancel, the saddle-point form; below, the plain one, for rates that underflow.
+        small = self.log_rate < 0
+        low = jnp.where(small, self.log_rate, 0)
+        plain = mul0(value, low) - jnp.exp(low) - jsp.gammaln(value + 1)
+        return jnp.where(small, plain, special.log_poisson_mass(value, jnp.exp(jnp.where(small, 0, self.log_rate))))
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
+        return random.poisson(key, shape=shape, log_rate=self.log_rate)
+
+    def _cdf(self, value: Event) -> Real:
+        return special.gammaincc(value + 1, self.rate_parameter())
+
+    def _log_cdf(self, value: Event) -> Real:
+        return special.log_gammaincc(value + 1, self.rate_parameter())
+
+    def _survival_function(self, value: Event) -> Real:
+        return special.gammainc(value + 1, self.rate_parameter())
+
+    def _log_survival_function(self, value: Event) -> Real:
+        return special.log_gammainc(value + 1, self.rate_parameter())
+
+    def _mean(self) -> Real:
+        return self.rate_parameter()
+
+    def _mode(self) -> Event:
+        return jnp.floor(self.rate_parameter())
+
+    def _variance(self) -> Real:
+        return self.rate_parameter()
+
+
+@register_kl(Poisson, Poisson)
+def _kl_poisson(p: Poisson, q: Poisson) -> Array:
+    # rate_p (log(rate_p / rate_q) + rate_q / rate_p - 1), in the log of the ratio; rate_q where rate_p is zero.
+    zero = p.log_rate == -jnp.inf
+    log_ratio = q.log_rate - jnp.where(zero, 0, p.log_rate)
+    return jnp.where(zero, q.rate_parameter(), p.rate_parameter() * (jnp.expm1(log_ratio) - log_ratio))

@@ -1,0 +1,21 @@
+"""Values that are not defined for all parameters."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from distrax_like._misc import Real
+
+
+def where_defined(condition: Array, formula: Callable[..., Real], *args: Real, safe: float) -> Real:
+    """`formula(*args)` where the condition holds and NaN elsewhere, with a gradient of zero there.
+
+    **Arguments:** `safe`: stands in for each of `args` where the condition does not hold.
+    """
+    return jnp.where(condition, formula(*(jnp.where(condition, x, safe) for x in args)), jnp.nan)
+
+
+def mul0(count: Real, log_p: Real) -> Real:
+    """count * log_p with 0 * -inf = 0 and no NaN in its gradient."""
+    return jnp.where(count == 0, 0, count * jnp.where(count == 0, 0, log_p))
