@@ -17,6 +17,7 @@ from . import (
     bijectors as bijectors,
     distributions as distributions,
     kernels as kernels,
+    math as math,
     special as special,
     supports as supports,
 )

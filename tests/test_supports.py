@@ -5,7 +5,7 @@ import pytest
 
 from distrax_like import supports
 from distrax_like.bijectors import bijector_for
-from distrax_like.special import fill_triangular, fill_triangular_inverse, triangular_size
+from distrax_like.math import fill_triangular, fill_triangular_inverse, triangular_size
 
 NAN, INF = np.nan, np.inf
 EYE = np.eye(2)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from distrax_like._misc import Numeric, Real, Shape, promote
 from distrax_like._module import parameter, submodule
-from distrax_like.special import fill_triangular, fill_triangular_inverse, triangular_size
+from distrax_like.math import fill_triangular, fill_triangular_inverse, triangular_size
 from distrax_like.supports import real
 
 from ._bijector import Bijector
@@ -36,7 +36,7 @@ def _with_diagonal(x: Real, diagonal: Real) -> Real:
 
 class FillTriangular(Bijector):
     """Vectors of length n (n + 1) / 2 as lower (or upper) triangular n x n matrices, in the order of
-    `distrax_like.special.fill_triangular`."""
+    `distrax_like.math.fill_triangular`."""
 
     upper: bool = eqx.field(static=True)
 

@@ -7,7 +7,8 @@ from jaxtyping import Array, Float
 
 from distrax_like._misc import Numeric, Real, Shape, promote
 from distrax_like._module import parameter
-from distrax_like.special import softplus_inverse, solve_lower
+from distrax_like.math import solve_lower
+from distrax_like.special import softplus_inverse
 from distrax_like.supports import Support, lower_cholesky, real, simplex
 
 from ._bijector import Bijector

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from distrax_like._misc import Event, Numeric, Real, Shape, as_callable, promote
 from distrax_like._module import data, parameter, submodule
 from distrax_like.kernels import Kernel
-from distrax_like.special import jittered_cholesky
+from distrax_like.math import jittered_cholesky
 from distrax_like.supports import Support, independent, nonnegative, real
 
 from ._distribution import Distribution

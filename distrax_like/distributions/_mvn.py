@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like._misc import Event, Numeric, Real, Shape, promote
 from distrax_like._module import parameter
-from distrax_like.special import solve_lower
+from distrax_like.math import solve_lower
 from distrax_like.special._constants import HALF_LOG_2PI
 from distrax_like.supports import Support, independent, lower_cholesky, positive, real
 

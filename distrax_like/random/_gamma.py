@@ -10,7 +10,7 @@ import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like._misc import Numeric, Real, Shape
-from distrax_like.special import gauss_legendre
+from distrax_like.math import gauss_legendre
 
 from ._rejection import ShapeLike, flat, normal, prepare, rejection, symmetric, unit, word
 

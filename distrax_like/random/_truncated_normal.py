@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like._misc import Numeric, Real, Shape
-from distrax_like.special import gauss_legendre
+from distrax_like.math import gauss_legendre
 from distrax_like.special._normal import upper_excess
 
 from ._rejection import ShapeLike, prepare, unit, word

@@ -28,7 +28,7 @@ from ._compensated import (
     set_slopes,
     two_sum,
 )
-from ._quadrature import legendre
+from ._nodes import legendre
 from ._stirling import reciprocal_gamma1p
 
 

@@ -20,7 +20,7 @@ from ._compensated import (
     two_sum,
     with_slopes,
 )
-from ._quadrature import legendre
+from ._nodes import legendre
 
 # Chebyshev coefficients of (1 + 2 y) (1 / (√π erfcx(y)) - y) in (y - 3) / (y + 3) for y >= 0, at 70 digits.
 _EXCESS = (

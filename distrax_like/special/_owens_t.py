@@ -9,8 +9,8 @@ import jax.scipy.special as jsp
 from distrax_like._misc import Numeric, Real, promote
 
 from ._compensated import Pair, is_double, set_slopes, two_product, two_sum
+from ._nodes import legendre
 from ._normal import density, upper_excess
-from ._quadrature import legendre
 
 _FAR = 60.0  # beyond, exp(-x² / 2) is 0 in every width
 

@@ -21,7 +21,7 @@ from ._compensated import (
     two_product,
     two_sum,
 )
-from ._quadrature import legendre
+from ._nodes import legendre
 
 # Chebyshev coefficients, at 60 digits, of (1 + κ)² exp(-κ) (I_0(κ) - I_1(κ)) in κ / 4 - 1 for κ <= 8, and of κ^(3/2)
 # times the same difference in 16 / κ - 1 above.

@@ -16,7 +16,7 @@ from distrax_like.distributions import JointDistributionPinned, UnconstrainedDen
 from distrax_like.inference.mcmc._replica_exchange import TemperedTarget
 from distrax_like.inference.mcmc._start import prior_draw
 from distrax_like.inference.mcmc._target import as_position, evaluate
-from distrax_like.special import find_root_chandrupatla
+from distrax_like.math import find_root_chandrupatla
 
 from ._random_walk import make_rwmh_kernel_fn
 from ._resampling import resample_systematic

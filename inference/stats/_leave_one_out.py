@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from distrax_like._misc import Numeric, promote
-from distrax_like.special import log_cumsum_exp
+from distrax_like.math import log_cumsum_exp
 
 from ._arrays import Axis, as_axes
 

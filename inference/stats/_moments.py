@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from distrax_like._misc import Numeric, cast, promote
-from distrax_like.special import reduce_logmeanexp
+from distrax_like.math import reduce_logmeanexp
 
 from ._arrays import Axis, as_axes, as_numbers, center, lagged_products, rounded_mean
 

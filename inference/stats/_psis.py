@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from distrax_like._misc import Numeric, promote
-from distrax_like.special import reduce_logmeanexp
+from distrax_like.math import reduce_logmeanexp
 
 from ._arrays import Axis, as_axes, center, flatten_axes
 from ._diagnostics import ess

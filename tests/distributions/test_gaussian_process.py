@@ -9,7 +9,7 @@ from jax import random
 
 import distrax_like as dl
 from distrax_like import distributions as tfd, kernels as tfpk
-from distrax_like.special import jittered_cholesky
+from distrax_like.math import jittered_cholesky
 
 KEY = random.key(0)
 X = random.uniform(KEY, (12, 1), minval=-1.0, maxval=1.0)

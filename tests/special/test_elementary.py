@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.special as sp
 
-from distrax_like import special
+from distrax_like import math as dlmath, special
 
 inf, nan = np.inf, np.nan
 BOTH = (np.float32, np.float64)
@@ -89,15 +89,15 @@ def test_clipping_and_thresholds():
 
 def test_log_cumsum_exp():
     x = jnp.array([[-inf, -inf, 0.0, 1000.0, -3.0], [1.0, -inf, 2.0, inf, 0.0]])
-    value, slopes = jax.jit(lambda x: (special.log_cumsum_exp(x), jax.jacobian(special.log_cumsum_exp)(x[0])))(x)
+    value, slopes = jax.jit(lambda x: (dlmath.log_cumsum_exp(x), jax.jacobian(dlmath.log_cumsum_exp)(x[0])))(x)
     np.testing.assert_array_equal(value[0, :2], -inf)
     np.testing.assert_array_equal(value[1, 3:], inf)
     assert not jnp.isnan(slopes).any()
     np.testing.assert_array_equal(slopes[3], [0, 0, 0, 1, 0])
     y = np.random.default_rng(0).normal(size=(3, 7)) * 20
     want = np.stack([sp.logsumexp(y[:, : i + 1], axis=1) for i in range(7)], 1)
-    np.testing.assert_allclose(jax.jit(special.log_cumsum_exp)(y), want, rtol=1e-14)
-    np.testing.assert_allclose(jax.jit(lambda y: special.log_cumsum_exp(y, axis=0))(y.T).T, want, rtol=1e-14)
+    np.testing.assert_allclose(jax.jit(dlmath.log_cumsum_exp)(y), want, rtol=1e-14)
+    np.testing.assert_allclose(jax.jit(lambda y: dlmath.log_cumsum_exp(y, axis=0))(y.T).T, want, rtol=1e-14)
 
 
 def test_weighted_logsumexp():
@@ -107,12 +107,12 @@ def test_weighted_logsumexp():
     @jax.jit
     def run(x, w, empty):
         return (
-            special.reduce_weighted_logsumexp(x, w, axis=1, return_sign=True),
-            special.reduce_weighted_logsumexp(x, w, axis=1),
-            special.reduce_logmeanexp(x, axis=[0, 1]),
-            special.reduce_logmeanexp(x, axis=1, keepdims=True),
-            special.reduce_log_harmonic_mean_exp(x, axis=0),
-            jax.value_and_grad(special.reduce_logmeanexp)(empty),
+            dlmath.reduce_weighted_logsumexp(x, w, axis=1, return_sign=True),
+            dlmath.reduce_weighted_logsumexp(x, w, axis=1),
+            dlmath.reduce_logmeanexp(x, axis=[0, 1]),
+            dlmath.reduce_logmeanexp(x, axis=1, keepdims=True),
+            dlmath.reduce_log_harmonic_mean_exp(x, axis=0),
+            jax.value_and_grad(dlmath.reduce_logmeanexp)(empty),
         )
 
     (value, sign), unsigned, mean, kept, harmonic, (of_empty, slope) = run(x, w, jnp.array([-inf, -inf]))
@@ -130,16 +130,16 @@ def test_kahan_sum(n):
     sizes = 10 ** np.linspace(0, 8, n, dtype=np.float32)[:, None]
     x = np.random.default_rng(n).normal(size=(3, n, 2)).astype(np.float32) * sizes
     x = np.concatenate([x, -x[:, : n // 2]], 1)
-    slope = jax.grad(lambda x: special.reduce_kahan_sum(x).total)
-    (total, correction), slopes = jax.jit(lambda x: (special.reduce_kahan_sum(x, axis=1), slope(x)))(x)
+    slope = jax.grad(lambda x: dlmath.reduce_kahan_sum(x).total)
+    (total, correction), slopes = jax.jit(lambda x: (dlmath.reduce_kahan_sum(x, axis=1), slope(x)))(x)
     want = np.array([[math.fsum(x[i, :, j]) for j in range(2)] for i in range(3)])
     np.testing.assert_allclose(np.float64(total) + correction, want, rtol=1e-7 * 4, atol=1e-5)
-    assert jax.eval_shape(lambda x: special.reduce_kahan_sum(x, keepdims=True), x).total.shape == (1, 1, 1)
+    assert jax.eval_shape(lambda x: dlmath.reduce_kahan_sum(x, keepdims=True), x).total.shape == (1, 1, 1)
     np.testing.assert_array_equal(slopes, 1)
 
 
 def test_soft_sorting_matrix():
     x = jnp.array([[3.0, 1.0, 2.0], [0.0, 5.0, -1.0]])
-    matrix = jax.jit(special.soft_sorting_matrix)(x, 1e-3)
+    matrix = jax.jit(dlmath.soft_sorting_matrix)(x, 1e-3)
     np.testing.assert_allclose(np.einsum("bij,bj->bi", matrix, x), -np.sort(-x, -1), rtol=1e-6)
-    np.testing.assert_allclose(np.sum(jax.jit(special.soft_sorting_matrix)(x, 3.0), -1), 1, rtol=1e-12)
+    np.testing.assert_allclose(np.sum(jax.jit(dlmath.soft_sorting_matrix)(x, 3.0), -1), 1, rtol=1e-12)

@@ -1,7 +1,5 @@
 """Integrals over an interval, elementwise over a batch: a fixed rule, and an adaptive one with derivatives."""
 
-import decimal
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,24 +10,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from distrax_like._misc import Numeric, Real, promote
-
-
-@functools.cache
-def legendre(n: int) -> list[tuple[float, float]]:
-    """Gauss and Legendre's n nodes in [-1, 1] and their weights, correctly rounded: NumPy's weights have 12 digits."""
-    found = []
-    with decimal.localcontext(prec=40):
-        for i in range(n):
-            x, weight = decimal.Decimal(-math.cos(math.pi * (i + 0.75) / (n + 0.5))), decimal.Decimal(0)
-            for _ in range(5):
-                last, value = decimal.Decimal(1), x
-                for k in range(2, n + 1):
-                    last, value = value, ((2 * k - 1) * x * value - (k - 1) * last) / k
-                slope = n * (x * value - last) / (x * x - 1)
-                weight, x = 2 / ((1 - x * x) * slope * slope), x - value / slope
-            found.append((float(x), float(weight)))
-    return found
-
+from distrax_like.special._nodes import legendre
 
 # The nodes in [0, 1) of Kronrod's rule of 21 points and their weights; every second one, from the second on, is a node
 # of Gauss's rule of 10. Solved for at 60 digits.

@@ -9,8 +9,7 @@ import jax.scipy.special as jsp
 from jaxtyping import Array, Float
 
 from distrax_like._misc import Numeric, Real, promote
-
-from ._compensated import two_sum
+from distrax_like.special._compensated import two_sum
 
 Axis = int | Sequence[int] | None
 
