@@ -121,7 +121,10 @@ class Kernel(Module):
         return jax.lax.map(lambda x: self._matrix(x[None], x2)[0] @ v, x1, batch_size=block_size)
 
     def _lift(self, fn: Callable[..., Real], *points: tuple[Real, int]) -> Real:
-        """`fn(kernel, *points)`, written for unbatched parameters and points of so many dimensions, over batches."""
+        """`fn(kernel, *points)`, written for unbatched parameters, mapped over batches of parameters and points.
+
+        Each of `points` comes with the number of dimensions that `fn` takes.
+        """
         for x, core in points:
             if x.ndim < core:
                 raise ValueError(

@@ -37,7 +37,7 @@ class Bernoulli(BinaryLogits):
         return log_sigmoid(jnp.where(value == 1, self.logits, -self.logits))
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
-        # log(u) < log p, in the tail that keeps its digits: a uniform compared with p itself is coarse near zero.
+        # logit(u) < logit(p): a uniform compared with p itself is coarse near one.
         u = jax.random.uniform(key, shape, self.logits.dtype)
         return (jnp.log(u) - jnp.log1p(-u) < self.logits).astype(self.dtype)
 

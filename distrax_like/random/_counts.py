@@ -115,7 +115,7 @@ def _poisson(key: PRNGKeyArray, mean: Real, shape: Shape) -> Real:
     mean = jnp.where(valid, mean, 0)
 
     def shifted(mean):
-        # The hat of algorithm PTRS, around floor(mean) so that offsets keep their digits.
+        # The hat of algorithm PTRS, around floor(mean), so that offsets are exact.
         b = 0.931 + 2.53 * jnp.sqrt(mean)
         whole = jnp.floor(mean)
         return -0.059 + 0.02483 * b, b, 0.9277 - 3.6224 / (b - 2), whole, mean - whole, 0.43
@@ -213,7 +213,7 @@ def _counts(
 
     def proposals(bits, params):
         a, b, limit, whole, fraction, shift = hat(*params)
-        # The distance to the nearer end of (-1/2, 1/2) is what needs its digits.
+        # The distance to the nearer end of (-1/2, 1/2) must be accurate.
         end = unit(bits[0] << 1, dtype) / 2
         right = bits[0] >> 31 == 1
         u = jnp.where(right, 0.5 - end, end - 0.5)

@@ -61,7 +61,7 @@ def ive(v: Numeric, x: Numeric) -> Real:
 def log_ive(v: Numeric, x: Numeric) -> Real:
     """log(exp(-x) I_v(x)) for x >= 0, also where that underflows; see `ive`.
 
-    For v < 1 and x < 3 / 4 it is by a power series, which has its digits where it is small.
+    For v < 1 and x < 3 / 4 it is by a power series, accurate to full relative precision where it is small.
 
     The derivative in x is I_v+1 / I_v + v / x - 1 with the continued fraction of the ratio, or that of the uniform
     expansion, which is used for derivatives with more terms from √(v² + x²) = 24 on (in single precision 9). The

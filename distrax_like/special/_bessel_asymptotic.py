@@ -32,7 +32,8 @@ def is_large(v: Real, x: Real) -> Bool[Array, "..."]:
 
 
 def is_rather_large(v: Real, x: Real) -> Bool[Array, "..."]:
-    """Where they are with `MORE` terms: for derivatives, of which the other formulas lose digits as x grows."""
+    """Where the expansions with `MORE` terms are used: for derivatives, of which the other formulas are less accurate
+    as x grows."""
     return modulus(v, x) >= (24 if is_double(x) else 9)
 
 
@@ -104,7 +105,7 @@ def slope_sum(v: Real, x: Real, sign: int, more: int = 0) -> Real:
 
 
 def saddle(v: Real, x: Real) -> Real:
-    """asinh(v / x), with its digits for small v."""
+    """asinh(v / x), to full relative accuracy for small v."""
     p, near, far = modulus(v, x), v < x, x * 1e30 < v
     u = jnp.where(near, v, 0) / jnp.where(near, x, 1)
     ratio = (p + v) / jnp.where(far, 1, x)

@@ -218,7 +218,7 @@ set_slopes(logs, _in_v, _in_x)
 
 
 def sine(v: Real) -> Real:
-    """2 sin(π v) / π, with its digits near whole numbers."""
+    """2 sin(π v) / π, to full relative accuracy near whole numbers."""
     n = jax.lax.stop_gradient(jnp.round(v))
     f = v - n
     return jnp.where(n % 2 == 0, 2, -2) * f * jnp.sinc(f)

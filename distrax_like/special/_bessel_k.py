@@ -92,8 +92,8 @@ def _start(mu: Real, x: Real) -> _Start:
 def temme(v: Real, x: Real) -> tuple[Real, Real, Real]:
     """K_v(x) (x / 2)^n and K_v+1(x) (x / 2)^(n + 1), where n is next to v <= 7.5, for x <= 3 / 4; and (2 / x)^(v - n).
 
-    Divided by the third, the first two have the digits which it has lost where x is tiny: for v > n it is a factor of
-    what counts in both of them, and for v < n, where n > 0, of what the recurrence in the order keeps.
+    The quotients of the first two by the third are accurate where x is tiny, though the third is not: for v > n it is a
+    factor of the leading terms of both, and for v < n, where n > 0, of the terms that dominate the recurrence.
     """
     n = jax.lax.stop_gradient(jnp.round(v))
     mu = v - n

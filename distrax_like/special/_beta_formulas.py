@@ -229,7 +229,7 @@ def _turns(steps: Real) -> Array:
 def _fraction(p: Point) -> Real:
     """The continued fraction K of DLMF 8.17.22, whose even part is x^a y^b / (B(a, b) I), from its end to its start.
 
-    Written in 1 / (a + 2 j - 1), b x and a y - b x, so that for large shapes derivatives have their digits.
+    Written in 1 / (a + 2 j - 1), b x and a y - b x, so that derivatives are accurate for large shapes.
     """
     wide = is_double(p.x)
     least, slope, gamma, root = (12, 0.4, 95, 10) if wide else (7, 0.25, 27, 5)
@@ -262,7 +262,7 @@ def _fraction(p: Point) -> Real:
 
 
 def gamma_ratio(a: Real, b: Real) -> Real:
-    """log Γ(a + b) - log Γ(b) - a log b for b >= 8 and 0 < a < 2, with its digits and those of its derivatives."""
+    """log Γ(a + b) - log Γ(b) - a log b for b >= 8 and 0 < a < 2, accurate with its derivatives."""
     v = a / (2 * b + a)
     w, tail = v * v, jnp.zeros_like(v)
     for j in reversed(range(1, 9 if is_double(v) else 4)):
@@ -273,7 +273,7 @@ def gamma_ratio(a: Real, b: Real) -> Real:
 
 
 def raise_by(steps: range, a: Real, b: Real) -> Real:
-    """The sum of log(1 + a / (b + i)) over i in `steps`, with its digits for small a."""
+    """The sum of log(1 + a / (b + i)) over i in `steps`, to full relative accuracy for small a."""
     product = jnp.zeros_like(a)
     for i in steps:
         ratio = a / (b + i)

@@ -87,7 +87,7 @@ def _refined(a: Real, b: Real, x: Real, log_p: Pair) -> Real:
 
 
 def _solve(a: Real, b: Real, t: Real, lower: bool) -> Real:
-    """The solution where it is at most 1 / 2, or else less 1: a number with all its digits either way."""
+    """The solution where it is at most 1 / 2, or else less 1: accurate relative to the smaller of the two."""
     eps = float(jnp.finfo(a.dtype).eps)
     tiny = float(jnp.finfo(a.dtype).tiny)
     other, whole = one_minus(t), (t, jnp.zeros_like(t))
@@ -217,5 +217,5 @@ def betaincinv(a: Numeric, b: Numeric, p: Numeric) -> Real:
 
 
 def betainccinv(a: Numeric, b: Numeric, q: Numeric) -> Real:
-    """The x at which 1 - I_x(a, b) = q, with its digits for small q; see `betaincinv`."""
+    """The x at which 1 - I_x(a, b) = q, accurate for small q; see `betaincinv`."""
     return _evaluate(_signed_betainccinv, a, b, q, 1.0, 0.0)

@@ -1,7 +1,7 @@
 """Sums, products and logarithms kept as pairs of numbers, and derivatives for functions that are computed in loops.
 
 A pair (hi, lo) stands for hi + lo with |lo| at most an ulp or so of hi. The exponential of a pair, exp(hi) (1 + lo), is
-right to the last bits where the exponential of a rounded exponent of size 700 has lost three digits.
+accurate to the last bits where the exponential of a rounded exponent of size 700 has lost three digits.
 """
 
 import functools

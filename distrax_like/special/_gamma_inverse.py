@@ -141,7 +141,7 @@ def _inverse(lower: bool) -> Any:
 
         def in_t(a: Real, t: Real) -> Real:
             # The density at x (1 + e), the solution before it was rounded, to which it is
-            # sensitive for large a; small ones have their digits.
+            # sensitive for large a; small ones are accurate.
             here = x > 0
             z = jnp.where(here, x, 1)
             upper, tail, speed = _regions(a, z).upper, _tail(a, z), _speed(a, z)
@@ -184,7 +184,7 @@ def gammaincinv(a: Numeric, p: Numeric) -> Real:
 
 
 def gammainccinv(a: Numeric, q: Numeric) -> Real:
-    """The x at which Q(a, x) = q, for a > 0 and 0 <= q <= 1, with its digits for small q; see `gammaincinv`.
+    """The x at which Q(a, x) = q, for a > 0 and 0 <= q <= 1, accurate for small q; see `gammaincinv`.
 
     Error at most 3 ulp (float32) and 7 ulp (float64), of derivatives 5 and 21.
     """

@@ -285,7 +285,7 @@ def edge(a: Real, b: Real, x: Real, at_zero: float, at_one: float) -> Real:
 def betainc(a: Numeric, b: Numeric, x: Numeric) -> Real:
     """The regularised incomplete beta function I_x(a, b) = ∫_0^x t^(a - 1) (1 - t)^(b - 1) dt / B(a, b), for a, b >= 0.
 
-    The smaller of the tails is computed, with its digits, as exp(exponent) times a factor. The exponent,
+    The smaller of the tails is computed, to full relative accuracy, as exp(exponent) times a factor. The exponent,
     a log(n x / a) + b log(n (1 - x) / b) for n = a + b, is in doubled precision. The factor is, by region,
 
     - Temme's uniform expansion near the mean where both shapes are at least 50;
@@ -304,7 +304,7 @@ def betainc(a: Numeric, b: Numeric, x: Numeric) -> Real:
 
 
 def betaincc(a: Numeric, b: Numeric, x: Numeric) -> Real:
-    """The complement 1 - I_x(a, b) of the incomplete beta function, with its digits in the tail; see `betainc`.
+    """The complement 1 - I_x(a, b) of the incomplete beta function, accurate in the tail; see `betainc`.
 
     Error at most 5 ulp (float32) and 31 ulp (float64), the latter where b x is near 1.5 and a small; of the first
     derivatives 5 and 14.

@@ -352,7 +352,7 @@ def _evaluate(fn: _Function, a: Numeric, x: Numeric, at_zero: float, at_infinity
 def gammainc(a: Numeric, x: Numeric) -> Real:
     """The regularised lower incomplete gamma function P(a, x) = ∫_0^x t^(a - 1) e^-t dt / Γ(a), for a, x >= 0.
 
-    The smaller of P and Q = 1 - P is computed, with its digits, as exp(exponent) times a factor. The exponent,
+    The smaller of P and Q = 1 - P is computed to full relative accuracy, as exp(exponent) times a factor. Its exponent,
     -bd0(a, x) (for a < 1: a log x - x), is in doubled precision. The factor is, by region,
 
     - Temme's uniform expansion for a >= 12 and 0.305 a < x < 2.35 a;
@@ -370,7 +370,7 @@ def gammainc(a: Numeric, x: Numeric) -> Real:
 
 
 def gammaincc(a: Numeric, x: Numeric) -> Real:
-    """The regularised upper incomplete gamma function Q(a, x) = 1 - P(a, x), with its digits in the tail.
+    """The regularised upper incomplete gamma function Q(a, x) = 1 - P(a, x), accurate in the tail.
 
     Method and arguments as for `gammainc`. Error at most 11 ulp (float32) and 45 ulp (float64), the latter
     where a is small and x near 1.75; of the first derivatives 13 and 60.

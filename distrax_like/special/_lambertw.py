@@ -27,7 +27,7 @@ _BRANCH_POINT = (-0.36787944117144233, 1.2428753672788363e-17)
 
 
 def _distance(x: Real) -> Real:
-    """e x + 1 near x = -1 / e, with its digits."""
+    """e x + 1, to full relative accuracy near x = -1 / e."""
     first = float(jnp.finfo(x.dtype).dtype.type(_BRANCH_POINT[0]))
     # The barrier keeps XLA from adding the constants up.
     return math.e * (jax.lax.optimization_barrier(x - first) - ((_BRANCH_POINT[0] - first) + _BRANCH_POINT[1]))
@@ -144,8 +144,8 @@ def _(primals, tangents):
 def lambertw(x: Numeric, branch: int = 0) -> Real:
     """Lambert's W, the w with w exp(w) = x.
 
-    Near -1 / e a Chebyshev series in p = √(2 (e x + 1)), with all digits of e x + 1; elsewhere one or two steps of
-    fourth order from an approximation to a few percent. Derivatives are implicit, with 1 + W from the same series.
+    Near -1 / e a Chebyshev series in p = √(2 (e x + 1)), with an accurate e x + 1; elsewhere one or two steps of fourth
+    order from an approximation to a few percent. Derivatives are implicit, with 1 + W from the same series.
 
     Error at most 4 ulp in both widths, of the derivative 5.
 

@@ -7,7 +7,7 @@ import math
 
 @functools.cache
 def legendre(n: int) -> list[tuple[float, float]]:
-    """Gauss and Legendre's n nodes in [-1, 1] and their weights, correctly rounded: NumPy's weights have 12 digits."""
+    """Gauss and Legendre's n nodes in [-1, 1] and their weights, correctly rounded. NumPy's weights have 12 digits."""
     found = []
     with decimal.localcontext(prec=40):
         for i in range(n):

@@ -195,7 +195,7 @@ def logerfc(x: Numeric) -> Real:
 
 
 def logerfcx(y: Numeric) -> Real:
-    """log erfcx(y), with its digits at the zero 0 and for y so negative that erfcx overflows.
+    """log erfcx(y), to full relative accuracy near its zero at 0 and for y so negative that erfcx overflows.
 
     Error at most 2 ulp in both widths, of the derivative 4.
 
@@ -205,7 +205,7 @@ def logerfcx(y: Numeric) -> Real:
 
 
 def ndtr(x: Numeric) -> Real:
-    """The standard normal distribution function, with its digits in the lower tail.
+    """The standard normal distribution function, to full relative accuracy in the lower tail.
 
     The tail is exp(-x² / 2), with x² in doubled precision, times the Mills ratio. Error at most 5 ulp (float32) and
     7 ulp (float64), of the derivative 3.
@@ -218,7 +218,7 @@ def ndtr(x: Numeric) -> Real:
 def log_ndtr(x: Numeric) -> Real:
     """The log of the standard normal distribution function.
 
-    For x < 0 it is -x² / 2 less the log of √(2 π) times the hazard at -x, which keeps its digits to the end of the
+    For x < 0 it is -x² / 2 less the log of √(2 π) times the hazard at -x, which is accurate to the end of the
     range, and for x >= 0 log(1 - tail). The derivative is the hazard h at -x, the second h (x - h) with x - h from a
     series of its own. Error at most 5 ulp (float32) and 7 ulp (float64), of the derivative 4 and 6.
 
@@ -234,7 +234,7 @@ def _ndtri(p: Real) -> Real:
 
 @jax.custom_jvp
 def _ndtri_slope(p: Real) -> Real:
-    # Not the density at the rounded quantile, which has lost digits in the tail.
+    # Not the density at the rounded quantile, which is inaccurate in the tail.
     size = jnp.abs(jsp.ndtri(p))
     slope = 1 / ((size + upper_excess(size, 0.5)) * jnp.minimum(p, 1 - p))
     return jnp.where((p > 0) & (p < 1), slope, jnp.inf)
@@ -260,7 +260,7 @@ def ndtri(p: Numeric) -> Real:
 
 
 def erfcinv(q: Numeric) -> Real:
-    """The inverse of erfc, on (0, 2): -ndtri(q / 2) / √2, so with its digits near the zero 1 and for small q.
+    """The inverse of erfc, on (0, 2): -ndtri(q / 2) / √2, to full relative accuracy near its zero at 1 and for small q.
 
     Error at most 3 ulp in both widths, of the derivative 6 (float32) and 8 (float64); for q from twice the smallest
     normal number.
@@ -337,8 +337,8 @@ def ndtri_exp(log_p: Numeric) -> Real:
     """The inverse of `log_ndtr`: the standard normal quantile of exp(log_p), for log_p <= 0.
 
     `ndtri` of exp(log_p), or minus that of 1 - exp(log_p) from log(1 / 2) on; Newton's method from the tail's
-    asymptotic expansion where exp(log_p) is subnormal; and next to log(1 / 2) a power series in p - 1 / 2, which has
-    the digits of the zero.
+    asymptotic expansion where exp(log_p) is subnormal; and next to its zero at log(1 / 2) a power series in
+    p - 1 / 2, to full relative accuracy.
     Error at most 5 ulp (float32) and 13 ulp (float64), the largest beside the zero; of the derivative 5.
 
     **Arguments:** `log_p`: any shape. **Returns:** the same shape; `-inf` at `-inf`, `inf` at 0, NaN above.

@@ -106,7 +106,7 @@ set_slopes(
 
 
 def owens_t(h: Numeric, a: Numeric) -> Real:
-    """Owen's T(h, a) = ∫_0^a exp(-h² (1 + t²) / 2) / (1 + t²) dt / (2 π), with its digits for large h.
+    """Owen's T(h, a) = ∫_0^a exp(-h² (1 + t²) / 2) / (1 + t²) dt / (2 π), to full relative accuracy for large h.
 
     For |a| <= 1 it is exp(-h² / 2), with h² in doubled precision, times a Gauss and Legendre sum of 40 points, of which
     20 are different (20 and 10 in single precision), or half the normal tail at h where a h is large. For |a| > 1

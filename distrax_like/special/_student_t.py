@@ -41,7 +41,7 @@ def _far(df: Real) -> Real:
 
 
 def _point(df: Real, t: Real) -> Point:
-    """The point, in forms whose derivatives in df have their digits for large df, where those are of order 1 / df²."""
+    """The point, in forms whose derivatives in df are accurate for large df, where those are of order 1 / df²."""
     t = jnp.clip(t, 2.0**-40, jax.lax.stop_gradient(_far(df)))
     square = t * t
     x = 1 / (1 + square / df)
@@ -64,7 +64,7 @@ def _exponent(df: Real, t: Real) -> Pair:
 
 
 def _log1p_rest(y: Real, x: Real) -> Real:
-    """log(x) + y for x + y = 1, with its digits for small y."""
+    """log(x) + y for x + y = 1, to full relative accuracy for small y."""
     near = jnp.abs(y) < 0.3
     z = jnp.where(near, y, 0)
     v = -z / (2 - z)
@@ -213,7 +213,7 @@ def stdtr(df: Numeric, t: Numeric) -> Real:
 
     The tail beyond |t| is half of I_x(df / 2, 1 / 2) for x = df / (df + t²), by the formulas of `betainc` written in
     t and df so that for large df the value is smooth to the normal limit and the derivative in df, of order 1 / df²,
-    has its digits; the exponent -df / 2 log(1 + t² / df) is in doubled precision.
+    is accurate; the exponent -df / 2 log(1 + t² / df) is in doubled precision.
 
     Error at most 7 ulp (float32) and 14 ulp (float64), of derivatives 47 and 33; for df in [0.01, 1e13].
 
@@ -236,7 +236,7 @@ def _stdtrit(df: Real, p: Real) -> Real:
     tail = 2 * jnp.minimum(p, 1 - p)
     middle = tail >= 1
     signed = signed_betaincinv(df / 2, jnp.full_like(df, 0.5), jnp.where(middle, 0.5, tail))
-    # The smaller one of x and 1 - x has its digits.
+    # The smaller one of x and 1 - x is accurate.
     v = jnp.abs(signed)
     odds = jnp.where(signed >= 0, jnp.sqrt(1 - v) / jnp.sqrt(v), jnp.sqrt(v) / jnp.sqrt(1 - v))
     t = jnp.sqrt(df) * odds

@@ -296,7 +296,7 @@ def von_mises_cdf(x: Numeric, concentration: Numeric) -> Real:
 
     Beyond, it counts whole turns, as TFP's does: F(x + 2 π) = F(x) + 1.
 
-    The smaller tail, which has its digits, is the density with κ (1 - cos x) in doubled precision times an integral by
+    The smaller tail is accurate: the density with κ (1 - cos x) in doubled precision times an integral by
     Gauss and Legendre's rule of 32 points (14 in single precision); where that exponent is below 1 / 2, the tail is
     1 / 2 less the integral from 0. The derivative in κ is the same integral, weighted with that of the log of the
     density, from the side where that has one sign.
