@@ -36,14 +36,18 @@ from ._gibbs import (
     GibbsKernel as GibbsKernel,
     GibbsState as GibbsState,
 )
+from ._hamiltonian import (
+    HamiltonianInfo as HamiltonianInfo,
+    HamiltonianState as HamiltonianState,
+)
 from ._hmc import (
     HamiltonianMonteCarlo as HamiltonianMonteCarlo,
     UncalibratedHamiltonianMonteCarlo as UncalibratedHamiltonianMonteCarlo,
 )
 from ._kernel import (
-    HamiltonianInfo as HamiltonianInfo,
-    HamiltonianState as HamiltonianState,
     InterleavedKernel as InterleavedKernel,
+    KernelInfo as KernelInfo,
+    KernelState as KernelState,
     TransitionKernel as TransitionKernel,
 )
 from ._langevin import (

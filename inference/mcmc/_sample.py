@@ -18,7 +18,8 @@ from distrax_like.distributions import JointDistributionPinned
 
 from ._adaptation import DualAveragingState, DualAveragingStepSizeAdaptation
 from ._checkpoint import Checkpoint
-from ._kernel import HamiltonianKernel, TransitionKernel
+from ._hamiltonian import HamiltonianKernel
+from ._kernel import TransitionKernel
 from ._metric import Metric
 from ._nuts import NoUTurnSampler
 from ._reducers import made, reduced
@@ -172,7 +173,8 @@ def _kernel(target: Any, make: Callable[[Callable[..., Any]], TransitionKernel] 
         return target
     if isinstance(target, JointDistributionPinned):
         target = target.unconstrained()
-    if not callable(target):
+    log_density = target
+    if not callable(log_density):
         raise TypeError(
             f"sample: target must be a pinned model, a log density or a kernel, got {type(target).__name__}"
         )
@@ -187,7 +189,7 @@ class _Keep(eqx.Module):
 
     def __call__(self, kernel: TransitionKernel, state: Any, info: Any) -> dict[str, Any]:
         position = state.position
-        draw = as_draw(kernel.target_log_prob_fn, position)
+        draw = as_draw(kernel.log_density(), position)
         out = {"draws": draw, "stats": sample_stats(info)}
         if self.trace_fn is not None:
             out["trace"] = self.trace_fn(draw, info)
@@ -268,7 +270,7 @@ class _Chains:
                 self._set_metric(self._adaptation.initial_metric(size))
             return self._begun(positions)
 
-        found = find_start("sample", self.kernel.target_log_prob_fn, init, self.num, self._seed, attempt)
+        found = find_start("sample", self.kernel.log_density(), init, self.num, self._seed, attempt)
         self.state = found[0]
         self._scale_step(found[1])
         share: float = getattr(self._adaptation, "settling_share", 0.0) if self._keep.learns else 0.0
@@ -277,7 +279,7 @@ class _Chains:
     def draw_like(self) -> PyTree:
         """The shapes and dtypes of one chain's draw."""
         one = jtu.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.state.position)
-        return eqx.filter_eval_shape(as_draw, self.kernel.target_log_prob_fn, one)
+        return eqx.filter_eval_shape(as_draw, self.kernel.log_density(), one)
 
     def warm_up(self, advance: Callable[[int], None]) -> bool:
         """Makes the next window, and says whether there was one."""
