@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from distrax_like._misc import Numeric, Real, Seed, as_key, promote
 
 from ._hamiltonian import StepSize, as_step_size
-from ._kernel import InterleavedKernel, KernelInfo, LogDensity, Position, TransitionKernel, require_field
+from ._kernel import InterleavedKernel, KernelInfo, LogDensity, Position, TransitionKernel, check_info, check_state
 
 Info = TypeVar("Info", bound=KernelInfo)
 
@@ -96,6 +96,7 @@ class DualAveragingStepSizeAdaptation(InterleavedKernel[DualAveragingState, Info
 
     def init(self, position: Position, *, seed: Seed | None = None) -> DualAveragingState:
         inner_state = self.inner_kernel.init(position, seed=seed)
+        check_state(self.inner_kernel, inner_state)
         dtype = jnp.result_type(*jtu.tree_leaves(inner_state.position))
         step_size = jtu.tree_map(lambda s: s.astype(dtype), _step_size(self.inner_kernel))
         if self.shrinkage_target is None:
@@ -109,7 +110,8 @@ class DualAveragingStepSizeAdaptation(InterleavedKernel[DualAveragingState, Info
 
     def step(self, state: DualAveragingState, *, seed: Seed) -> tuple[DualAveragingState, Info]:
         seed = as_key(seed, "DualAveragingStepSizeAdaptation.step")
-        return self._adapt(state, *self.adapted_kernel(state).step(state.inner_state, seed=seed))
+        inner_state, info = self.adapted_kernel(state).step(state.inner_state, seed=seed)
+        return self._adapt(state, inner_state, info), info
 
     def checkpoints(self, state: DualAveragingState) -> PyTree:
         return self._interleaved(state).checkpoints(state.inner_state)
@@ -130,7 +132,8 @@ class DualAveragingStepSizeAdaptation(InterleavedKernel[DualAveragingState, Info
         return _as_interleaved(self.inner_kernel).is_done(work)
 
     def finish(self, state: DualAveragingState, work: PyTree) -> tuple[DualAveragingState, Info]:
-        return self._adapt(state, *self._interleaved(state).finish(state.inner_state, work))
+        inner_state, info = self._interleaved(state).finish(state.inner_state, work)
+        return self._adapt(state, inner_state, info), info
 
     @property
     def is_interleaved(self) -> bool:
@@ -143,10 +146,9 @@ class DualAveragingStepSizeAdaptation(InterleavedKernel[DualAveragingState, Info
     def _interleaved(self, state: DualAveragingState) -> InterleavedKernel[PyTree, Info]:
         return _as_interleaved(self.adapted_kernel(state))
 
-    def _adapt(self, state: DualAveragingState, inner_state: PyTree, info: Info) -> tuple[DualAveragingState, Info]:
+    def _adapt(self, state: DualAveragingState, inner_state: PyTree, info: PyTree) -> DualAveragingState:
         """The state after a transition of the inner kernel."""
-        purpose = "from which the adaptation of its step_size learns how often steps are accepted"
-        require_field(self.inner_kernel, "step", info, "log_accept_ratio", purpose)
+        check_info(self.inner_kernel, info)
         dtype = state.error_sum.dtype
         delta, gamma, t0, kappa = (
             x.astype(dtype)
@@ -170,7 +172,7 @@ class DualAveragingStepSizeAdaptation(InterleavedKernel[DualAveragingState, Info
             return jnp.where(adapting, new, log_average)
 
         log_average = jtu.tree_map(next_average, state.log_shrinkage_target, state.log_averaging_step)
-        state = DualAveragingState(
+        return DualAveragingState(
             inner_state=inner_state,
             step_size=jtu.tree_map(next_step_size, state.step_size, state.log_shrinkage_target, log_average),
             log_shrinkage_target=state.log_shrinkage_target,
@@ -178,7 +180,6 @@ class DualAveragingStepSizeAdaptation(InterleavedKernel[DualAveragingState, Info
             error_sum=jnp.where(adapting, error_sum, state.error_sum),
             num_steps=state.num_steps + 1,
         )
-        return state, info
 
 
 def has_adaptable_step_size(kernel: TransitionKernel) -> bool:

@@ -141,10 +141,20 @@ class InterleavedKernel(TransitionKernel[State, Info]):
         """What `step` returns."""
 
 
-def require_field(kernel: TransitionKernel, method: str, returned: object, name: str, purpose: str) -> None:
-    """**Raises:** `TypeError` where what a method of a kernel returned lacks a field; `purpose` says what it is for."""
-    if not hasattr(returned, name):
+def check_state(kernel: TransitionKernel, state: object) -> None:
+    """**Raises:** `TypeError` where the state of a kernel is not a `KernelState`, naming what is missing."""
+    _require(kernel, "state", "init", state, "position", "which the drivers keep as the draw")
+
+
+def check_info(kernel: TransitionKernel, info: object) -> None:
+    """**Raises:** `TypeError` where the info of a kernel is not a `KernelInfo`, naming what is missing."""
+    purpose = "the logarithm of the Metropolis-Hastings ratio, by which its step_size is adapted"
+    _require(kernel, "info", "step", info, "log_accept_ratio", purpose)
+
+
+def _require(kernel: TransitionKernel, what: str, method: str, value: object, name: str, purpose: str) -> None:
+    if not hasattr(value, name):
         raise TypeError(
-            f"{type(kernel).__name__}: what `{method}` returns as its {'state' if method == 'init' else 'info'} has no "
-            f"field `{name}`, {purpose}; it is of type {type(returned).__name__}"
+            f"{type(kernel).__name__}: the {what} that `{method}` returns ({type(value).__name__}) needs a field "
+            f"`{name}`, {purpose}"
         )

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Int, PyTree
 
 from distrax_like._misc import is_key, tree_where
 
-from ._kernel import TransitionKernel
+from ._kernel import TransitionKernel, check_state
 
 # Transitions between two looks at the host: enough that the look costs nothing, few enough that an interrupt is heard.
 CHUNK = 128
@@ -139,7 +139,9 @@ class Run(eqx.Module):
 
 
 def _init(kernel: Any, keep: Any, position: PyTree, key: Any) -> Any:
-    return kernel.init(position, seed=jax.random.fold_in(key, _INIT)), ()
+    state = kernel.init(position, seed=jax.random.fold_in(key, _INIT))
+    check_state(kernel, state)
+    return state, ()
 
 
 def _transitions(

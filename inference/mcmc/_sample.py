@@ -16,10 +16,10 @@ from jaxtyping import Array, Float, PyTree
 from distrax_like._misc import as_key
 from distrax_like.distributions import JointDistributionPinned
 
-from ._adaptation import DualAveragingState, DualAveragingStepSizeAdaptation
+from ._adaptation import DualAveragingState, DualAveragingStepSizeAdaptation, has_adaptable_step_size
 from ._checkpoint import Checkpoint
 from ._hamiltonian import HamiltonianKernel
-from ._kernel import TransitionKernel
+from ._kernel import TransitionKernel, check_state
 from ._metric import Metric
 from ._nuts import NoUTurnSampler
 from ._reducers import made, reduced
@@ -89,7 +89,7 @@ def sample(
     - `thin`: one draw is kept of so many transitions, of which `num_samples * thin` are made.
     - `kernel`: a function from the target to a kernel, by default to `NoUTurnSampler(target, 1.0)`.
     - `adaptation`: how to warm up, by default `FisherAdaptation()`. Of a kernel that is not Hamiltonian only the step
-      size is adapted, if it has one.
+      size is adapted, if it has one and its acceptance rate depends on it.
     - `trace_fn`: gets a chain's position and the kernel's info, and gives what to keep as `trace`.
     - `reducers`: names out of "moments", "covariance", "rhat" and "quantiles", each for every site; or a reducer of the
       draws; or a dictionary of reducers by the name of the site, or of pairs of a function of the draws and a reducer.
@@ -122,7 +122,7 @@ def sample(
 
     inner = _kernel(target, kernel)
     execution = choose_execution("sample", inner, execution)
-    adapts = num_warmup > 0 and hasattr(inner, "step_size")
+    adapts = num_warmup > 0 and has_adaptable_step_size(inner)
     chains = _Chains(
         inner, num_chains, seed, execution, adaptation if adapts else None, trace_fn, _checked_mesh(mesh, num_chains)
     )
@@ -207,6 +207,7 @@ def _begin(run: Run, positions: PyTree, target_accept: float) -> tuple[Any, Floa
 
 def _begin_chain(kernel: Any, keep: Any, position: PyTree, key: Any, target_accept: float) -> Any:
     state = kernel.init(position, seed=key)
+    check_state(kernel, state)
     if not isinstance(kernel, HamiltonianKernel):
         return state, jnp.zeros(())
     return state, reasonable_log_step(kernel, state, key, target_accept)
