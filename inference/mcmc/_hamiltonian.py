@@ -40,7 +40,8 @@ class HamiltonianInfo(eqx.Module):
       the trajectory of min(1, ratio).
     - `leapfrogs_taken`: gradients evaluated.
     - `is_accepted`: whether the chain moved.
-    - `reach_max_depth`: whether the tree was still to grow at its maximal depth; always `False` with a fixed length.
+    - `reach_max_depth`: whether the tree reached its maximal depth without turning back; always `False` with a fixed
+      length.
     - `has_divergence`: whether the energy error exceeded the bound, or was not finite.
     - `energy`: the Hamiltonian (kinetic energy minus `target_log_prob`) at the new position, with the momentum it was
       reached with.
@@ -73,7 +74,7 @@ class HamiltonianKernel(TransitionKernel[State, Info]):
         """The position with the target and its gradient there. **Raises:** see `init`."""
         who = type(self).__name__
         position = as_position(position, who)
-        value, grads = value_and_grad(self.target_log_prob_fn, position, who)
+        value, grads = value_and_grad(self.log_density(), position, who)
         return HamiltonianState(position, value, grads)
 
     def phase_space(self, state: HamiltonianState) -> "PhaseSpace":
@@ -85,7 +86,7 @@ class HamiltonianKernel(TransitionKernel[State, Info]):
         who = type(self).__name__
 
         def gradient(x: Array) -> tuple[Array, Array]:
-            value, grads = value_and_grad(self.target_log_prob_fn, unravel(x), who)
+            value, grads = value_and_grad(self.log_density(), unravel(x), who)
             return value, ravel_pytree(grads)[0]
 
         metric = jtu.tree_map(lambda m: m.astype(x.dtype), self.metric)
@@ -119,8 +120,8 @@ class HamiltonianKernel(TransitionKernel[State, Info]):
 
 
 class Trajectory(NamedTuple):
-    """The end of a trajectory as vectors, the energies at its start and end, and the log of their ratio of densities:
-    -inf where the end must not be accepted."""
+    """The end of a trajectory as vectors, the energies at its start and end, and the log of the acceptance ratio, which
+    is -inf where the end must not be accepted."""
 
     position: Float[Array, " d"]
     momentum: Float[Array, "rows d"]
@@ -136,7 +137,7 @@ class PhaseSpace(eqx.Module):
 
     Momenta are those of the coordinates divided by `step_size`, in which the inverse mass matrix is the metric's C.
     A momentum is stored in rows: itself and, unless C is the identity, its velocity C p, which is linear in it. So one
-    product with C a leapfrog serves the motion, the energy and the turn checks.
+    product with C in each leapfrog step serves the motion, the energy and the turn checks.
     """
 
     position: Float[Array, " d"]
@@ -174,7 +175,7 @@ class PhaseSpace(eqx.Module):
         return x, half + 0.5 * sign * force, force, value, grad
 
     def trajectory(self, p: Float[Array, "rows d"], num_leapfrog_steps: Count) -> Trajectory:
-        """`num_leapfrog_steps` forward from here with the momentum `p`."""
+        """`num_leapfrog_steps` forward from the position with the momentum `p`."""
 
         def body(_: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
             x, p, force, _, _ = carry
@@ -254,8 +255,10 @@ def hamiltonian(value: Float[Array, ""], p: Float[Array, "rows d"]) -> Float[Arr
 
 
 def energy_drop(start: Float[Array, ""], end: Float[Array, ""]) -> Float[Array, ""]:
-    """`start - end`, and -inf where that is not finite: a point whose density is infinite or NaN, or whose gradient is
-    (the momentum takes it up, hence the energy), is never accepted."""
+    """`start - end`, and -inf where that is not finite.
+
+    So a point is never accepted where the density is infinite or NaN, or the gradient is, and with it the momentum.
+    """
     drop = start - end
     return jnp.where(jnp.isfinite(drop), drop, -jnp.inf)
 

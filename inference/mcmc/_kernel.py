@@ -143,16 +143,17 @@ class InterleavedKernel(TransitionKernel[State, Info]):
 
 def check_state(kernel: TransitionKernel, state: object) -> None:
     """**Raises:** `TypeError` where the state of a kernel is not a `KernelState`, naming what is missing."""
-    _require(kernel, "state", "init", state, "position", "which the drivers keep as the draw")
+    require_field(kernel, "state", "init", state, "position", "which the drivers keep as the draw")
 
 
 def check_info(kernel: TransitionKernel, info: object) -> None:
     """**Raises:** `TypeError` where the info of a kernel is not a `KernelInfo`, naming what is missing."""
     purpose = "the logarithm of the Metropolis-Hastings ratio, by which its step_size is adapted"
-    _require(kernel, "info", "step", info, "log_accept_ratio", purpose)
+    require_field(kernel, "info", "step", info, "log_accept_ratio", purpose)
 
 
-def _require(kernel: TransitionKernel, what: str, method: str, value: object, name: str, purpose: str) -> None:
+def require_field(kernel: TransitionKernel, what: str, method: str, value: object, name: str, purpose: str) -> None:
+    """**Raises:** `TypeError` where what a method of a kernel has returned lacks a field."""
     if not hasattr(value, name):
         raise TypeError(
             f"{type(kernel).__name__}: the {what} that `{method}` returns ({type(value).__name__}) needs a field "

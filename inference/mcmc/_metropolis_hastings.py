@@ -12,7 +12,7 @@ from distrax_like._misc import Real, Seed, as_key, tree_where
 
 from ._density import all_finite
 from ._hamiltonian import accepts, energy_drop
-from ._kernel import KernelState, LogDensity, Position, TransitionKernel
+from ._kernel import KernelState, LogDensity, Position, TransitionKernel, require_field
 
 
 @runtime_checkable
@@ -85,6 +85,8 @@ class Calibrated(TransitionKernel[State, MetropolisHastingsInfo]):
                 f"{who}: inner_kernel must be uncalibrated, with a log_acceptance_correction in its info, got "
                 f"{type(kernel).__name__}"
             )
+        purpose = "from which the acceptance ratio is computed"
+        require_field(kernel, "state", "init", state, "target_log_prob", purpose)
         log_ratio = log_accept_ratio(state, proposal, info)
         accept = accepts(accept_key, log_ratio)
         state = tree_where(accept, proposal, state)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from scipy import special
@@ -105,7 +106,7 @@ def run(state, info, step_size=jnp.array(1.0), **options):
     return mcmc.sample(log_density, jnp.ones(2), kernel=lambda f: Walk(f, step_size, state, info), **options)
 
 
-def test_what_is_missing_is_named():
+def test_what_is_missing_is_named(monkeypatch):
     assert run(Good, Ratio).draws.shape == (3, 2, 2)
     with pytest.raises(TypeError, match=r"the state that `init` returns \(Place\) needs a field `position`, .*draw"):
         run(Place, Ratio)
@@ -123,6 +124,16 @@ def test_what_is_missing_is_named():
     kernel = mcmc.DualAveragingStepSizeAdaptation(Walk(log_density, jnp.array(1.0), Good, Accepted), 5)
     with pytest.raises(TypeError, match="Walk: .* needs a field `log_accept_ratio`"):
         mcmc.sample_chain(3, jnp.ones(2), kernel=kernel, seed=KEY)
+
+    class Proposes(Walk):
+        def step(self, state, *, seed):
+            return state, mcmc.UncalibratedInfo(jnp.zeros(()), jnp.zeros(()))
+
+    kernel = mcmc.MetropolisHastings(Proposes(log_density, jnp.array(1.0), Good, Ratio))
+    # As for a user, for whom nothing checks the annotations.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match=r"Proposes: the state that `init` returns \(Good\) needs .* `target_log_prob`"):
+        kernel.step(kernel.init(jnp.ones(2)), seed=KEY)
 
 
 def test_a_kernel_without_a_target():
