@@ -192,8 +192,8 @@ def has_adaptable_step_size(kernel: TransitionKernel) -> bool:
     for leaf in jtu.tree_leaves(_step_size(kernel)):
         if not (eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)):
             raise TypeError(
-                f"{type(kernel).__name__}: step_size must be a floating array (or a pytree of them) to be adapted, got "
-                f"{leaf!r}"
+                f"{type(kernel).__name__}: step_size must be a floating JAX array or a pytree of them to be adapted, "
+                f"got {leaf!r}"
             )
     return True
 

@@ -56,9 +56,9 @@ class TransitionKernel(eqx.Module, Generic[State, Info]):
     state, info = kernel.step(state, seed=key)
     ```
 
-    A subclass stores its target in the field `target_log_prob_fn`, or overrides `log_density`; and what may be tuned in
-    array fields, to be replaced with `eqx.tree_at`. If it has the field `step_size`, the warm-up of `sample` adapts it.
-    State and info are pytrees: see `KernelState` and `KernelInfo` for what they have to hold.
+    A subclass stores its target in the field `target_log_prob_fn`, or overrides `log_density`. What may be tuned is in
+    array fields, to be replaced with `eqx.tree_at`; the warm-up of `sample` adapts a field `step_size`. State and info
+    are pytrees: see `KernelState` and `KernelInfo` for what they have to hold.
     """
 
     #: Whether `step_size`, where there is one, can be adapted by the rate at which steps are accepted.

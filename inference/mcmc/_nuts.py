@@ -35,7 +35,7 @@ _LEAF, _DOUBLING = 0, 1
 
 
 class Endpoint(NamedTuple):
-    """An end of a trajectory; of a tree both ends, stacked: the earlier one first."""
+    """One end of a trajectory, or both ends of a tree, stacked, the earlier one first."""
 
     position: Float[Array, "... d"]
     momentum: Float[Array, "... rows d"]
@@ -72,7 +72,7 @@ class Checkpoints(NamedTuple):
 
 
 class _Tree(eqx.Module):
-    """A trajectory: its random words, its first energy, and the sums over its subtrees."""
+    """A trajectory: its random words, the energy at its start, its ends, the draw so far and sums over its leaves."""
 
     words: UInt[Array, " 3"]
     energy: Float[Array, ""]

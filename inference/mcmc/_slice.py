@@ -150,8 +150,8 @@ def acceptable(
 ) -> Bool[Array, ""]:
     """Whether doubling from an interval around t, rather than around 0, could have led to the same bracket.
 
-    That is so unless one of the nested halves around t that no longer contain 0 has both ends below the height. False
-    without a test where `worth` is.
+    That is so unless one of the nested halves around t that no longer contain 0 has both ends below the height. The
+    result is false without a test where `worth` is false.
     """
 
     def goes_on(carry: tuple[Array, ...]) -> Bool[Array, ""]:

@@ -114,7 +114,7 @@ def test_what_is_missing_is_named(monkeypatch):
     with pytest.raises(TypeError, match=message):
         run(Good, Accepted)
     assert run(Good, Accepted, num_warmup=0).draws.shape == (3, 2, 2)
-    with pytest.raises(TypeError, match="Walk: step_size must be a floating array .* got 1.0"):
+    with pytest.raises(TypeError, match="Walk: step_size must be a floating JAX array .* got 1.0"):
         run(Good, Ratio, step_size=1.0)
 
     kernel = Walk(log_density, jnp.array(1.0), Place, Ratio)
