@@ -1,5 +1,23 @@
-"""Markov chain Monte Carlo."""
+"""Markov chain Monte Carlo.
 
+What is where:
+
+- `_kernel.py`: the protocol of transition kernels. `_hamiltonian.py`: what the kernels with gradients share.
+  `_density.py`: what those without share. `_metropolis_hastings.py`: accepting what another kernel proposes.
+- One file for each family of kernels: `_hmc.py`, `_nuts.py`, `_langevin.py`, `_ghmc.py`, `_mclmc.py`,
+  `_trajectory_length.py` (ChEES, SNAPER), `_random_walk.py`, `_slice.py`, `_elliptical_slice.py`; and for those made of
+  other kernels: `_gibbs.py`, `_replica_exchange.py`, `_adaptation.py` (of the step size). `_metric.py`: inverse mass
+  matrices. `_annealed.py`: annealed importance sampling.
+- Drivers: `_sample.py` with its warm-up (`_warmup.py`), and `_sample_chain.py`, on the compiled loop in `_run.py`.
+  `_samples.py`: what `sample` returns. `_debug.py`: checks of a model before a run.
+
+To add a sampler: write a `TransitionKernel` with `init` and `step` in a file of its own, with a state and an info that
+hold what `KernelState` and `KernelInfo` say; a subclass of `HamiltonianKernel` or `DensityKernel` has most of it.
+Export it here. Test that it leaves a target invariant and that broken versions of it do not, as in
+`tests/inference/mcmc/test_simple_kernels.py`.
+"""
+
+from distrax_like._misc import Seed as Seed
 from distrax_like.inference.stats import (
     effective_sample_size as effective_sample_size,
     potential_scale_reduction as potential_scale_reduction,
@@ -36,14 +54,20 @@ from ._gibbs import (
     GibbsKernel as GibbsKernel,
     GibbsState as GibbsState,
 )
+from ._hamiltonian import (
+    HamiltonianInfo as HamiltonianInfo,
+    HamiltonianState as HamiltonianState,
+)
 from ._hmc import (
     HamiltonianMonteCarlo as HamiltonianMonteCarlo,
     UncalibratedHamiltonianMonteCarlo as UncalibratedHamiltonianMonteCarlo,
 )
 from ._kernel import (
-    HamiltonianInfo as HamiltonianInfo,
-    HamiltonianState as HamiltonianState,
     InterleavedKernel as InterleavedKernel,
+    KernelInfo as KernelInfo,
+    KernelState as KernelState,
+    LogDensity as LogDensity,
+    Position as Position,
     TransitionKernel as TransitionKernel,
 )
 from ._langevin import (

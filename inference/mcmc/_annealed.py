@@ -3,7 +3,7 @@
 import math
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple, SupportsIndex
+from typing import NamedTuple, SupportsIndex
 
 import equinox as eqx
 import jax
@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
-from distrax_like._misc import as_callable, as_key
+from distrax_like._misc import Seed, as_callable, as_key
 
+from ._kernel import LogDensity, Position, TransitionKernel
 from ._target import as_position, chains_shape, evaluate
 
 
@@ -21,37 +22,37 @@ class AISResults(eqx.Module):
 
     proposal_log_prob: Float[Array, "..."]
     target_log_prob: Float[Array, "..."]
-    inner_results: Any
+    inner_results: PyTree
 
 
 class AnnealedImportanceChains(NamedTuple):
     """The final positions, the log weights, and `AISResults`."""
 
-    next_state: Any
-    ais_weights: Any
-    kernel_results: Any
+    next_state: Position
+    ais_weights: Float[Array, "..."]
+    kernel_results: AISResults
 
 
 class AnnealedTarget(eqx.Module):
     """(1 - fraction) × proposal + fraction × target, in logarithms."""
 
-    proposal_log_prob_fn: Callable[..., Any]
-    target_log_prob_fn: Callable[..., Any]
+    proposal_log_prob_fn: LogDensity
+    target_log_prob_fn: LogDensity
     fraction: Float[Array, ""]
 
-    def __call__(self, *position: Any) -> Array:
+    def __call__(self, *position: PyTree) -> Array:
         proposal, target = self.proposal_log_prob_fn(*position), self.target_log_prob_fn(*position)
         return (1 - self.fraction) * proposal + self.fraction * target
 
 
 def sample_annealed_importance_chain(
     num_steps: SupportsIndex,
-    proposal_log_prob_fn: Callable[..., Any],
-    target_log_prob_fn: Callable[..., Any],
-    current_state: PyTree,
-    make_kernel_fn: Callable[[Callable[..., Any]], Any],
+    proposal_log_prob_fn: LogDensity,
+    target_log_prob_fn: LogDensity,
+    current_state: Position,
+    make_kernel_fn: Callable[[LogDensity], TransitionKernel],
     parallel_iterations: int = 10,
-    seed: Any = None,
+    seed: Seed | None = None,
 ) -> AnnealedImportanceChains:
     """Estimates a normalising constant along chains that go from a proposal to a target.
 
@@ -79,7 +80,7 @@ def sample_annealed_importance_chain(
     meets a density of the target that is zero or not finite has the weight minus infinity.
 
     **Raises:** `ValueError` where the state's parts and the target disagree on the chains, or a log density of one
-    chain is no scalar, or for fewer than one step; `TypeError` without a seed.
+    chain is not a scalar, or for fewer than one step; `TypeError` without a seed.
 
     R. Neal, Annealed importance sampling, Statistics and Computing 11 (2001).
     """
@@ -97,11 +98,17 @@ def sample_annealed_importance_chain(
 
 
 @eqx.filter_jit
-def _run(functions: Any, position: PyTree, key: Any, num: int, chains: tuple[int, ...]) -> Any:
+def _run(
+    functions: tuple[LogDensity, LogDensity, Callable[[LogDensity], TransitionKernel]],
+    position: Position,
+    key: Seed,
+    num: int,
+    chains: tuple[int, ...],
+) -> tuple[Position, Float[Array, "..."], AISResults]:
     proposal, target, make = functions
     dtype = jnp.result_type(*jtu.tree_leaves(position))
 
-    def scalar(fn: Callable[..., Any], position: PyTree) -> Array:
+    def scalar(fn: LogDensity, position: Position) -> Float[Array, ""]:
         value = jnp.asarray(evaluate(fn, position))
         if value.shape:
             raise ValueError(
@@ -110,20 +117,20 @@ def _run(functions: Any, position: PyTree, key: Any, num: int, chains: tuple[int
             )
         return value.astype(dtype)
 
-    def log_ratio(position: PyTree) -> Array:
+    def log_ratio(position: Position) -> Float[Array, ""]:
         p, q = scalar(proposal, position), scalar(target, position)
         return jnp.where(jnp.isfinite(q), q - p, -jnp.inf)
 
-    def step(k: Array, position: PyTree, key: Any) -> Any:
+    def step(k: Array, position: Position, key: Seed) -> tuple[Position, PyTree]:
         init_key, step_key = jax.random.split(jax.random.fold_in(key, k))
         kernel = make(AnnealedTarget(proposal, target, (k + 1).astype(dtype) / num))
         state, info = kernel.step(kernel.init(position, seed=init_key), seed=step_key)
         return state.position, info
 
-    def chain(position: PyTree, key: Any) -> Any:
+    def chain(position: Position, key: Seed) -> tuple[Position, Float[Array, ""], AISResults]:
         _, info = jax.eval_shape(lambda x: step(jnp.zeros((), jnp.int32), x, key), position)
 
-        def body(k: Array, carry: Any) -> Any:
+        def body(k: Array, carry: tuple[Position, Array, PyTree]) -> tuple[Position, Array, PyTree]:
             position, weight, _ = carry
             weight = weight + log_ratio(position) / num
             position, info = step(k, position, key)

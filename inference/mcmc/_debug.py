@@ -84,7 +84,7 @@ def debug(target: Any, init: Any = None, *, num_points: int = 8, seed: Any = Non
     if num_points < 1:
         raise ValueError(f"debug: num_points must be at least 1, got {num_points}")
     if isinstance(target, TransitionKernel):
-        target = target.target_log_prob_fn
+        target = target.log_density()
     if not callable(target):
         raise TypeError(f"debug: target must be a pinned model, a log density or a kernel, got {type(target).__name__}")
     check = _Check()

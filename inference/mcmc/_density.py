@@ -1,15 +1,18 @@
-"""What the kernels share that need only the value of their target, and those that run others on a moved position."""
+"""What is shared by kernels that need only the value of their target, and by kernels that move the chains of others."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, PyTree
 
-from ._kernel import TransitionKernel
+from distrax_like._misc import Seed
+
+from ._kernel import Info, KernelState, LogDensity, Position, TransitionKernel
 from ._target import ChainsTarget, as_position, evaluate
+
+State = TypeVar("State", bound=KernelState)
 
 
 class DensityState(eqx.Module):
@@ -19,16 +22,16 @@ class DensityState(eqx.Module):
     target_log_prob: Float[Array, "..."]
 
 
-class DensityKernel(TransitionKernel):
+class DensityKernel(TransitionKernel[DensityState, Info]):
     """A kernel whose state is the position and the target's value."""
 
-    def init(self, position: PyTree, *, seed: Any = None) -> DensityState:
+    def init(self, position: Position, *, seed: Seed | None = None) -> DensityState:
         who = type(self).__name__
         position = as_position(position, who)
-        return DensityState(position, log_density(self.target_log_prob_fn, position, who))
+        return DensityState(position, log_density(self.log_density(), position, who))
 
 
-def log_density(target: Callable[..., Any], position: PyTree, who: str) -> Float[Array, ""]:
+def log_density(target: LogDensity, position: Position, who: str) -> Float[Array, ""]:
     """One chain's target, in the promoted dtype of the position. **Raises:** `ValueError` where it is not a scalar."""
     dtype = jnp.result_type(*jtu.tree_leaves(position))
     if isinstance(target, ChainsTarget):
@@ -56,17 +59,20 @@ def like(new: PyTree, old: PyTree, must: str) -> PyTree:
 
     **Raises:** `ValueError` where structure or shapes differ; `must` is its text, with `{}` for the shapes wanted.
     """
-    shapes = [jtu.tree_map(jnp.shape, tree) for tree in (new, old)]
-    structures: list[Any] = [jtu.tree_structure(tree) for tree in (new, old)]
-    if structures[0] != structures[1] or shapes[0] != shapes[1]:
-        raise ValueError(f"{must.replace('{}', str(shapes[1]))}, got {shapes[0]}")
+    got, wanted = (jtu.tree_map(jnp.shape, tree) for tree in (new, old))
+    structure: object = jtu.tree_structure(old)
+    if jtu.tree_structure(new) != structure or got != wanted:
+        raise ValueError(f"{must.replace('{}', str(wanted))}, got {got}")
     return jtu.tree_map(lambda x, y: jnp.asarray(x).astype(y.dtype), new, old)
 
 
-def moved(kernel: TransitionKernel, state: Any, position: PyTree) -> Any:
-    """The state of `kernel` at a position that something else has chosen, or with a target that has changed: what is
-    known of the target is computed afresh, what an adaptation has learned stays."""
+def moved(kernel: TransitionKernel[State, Info], state: State, position: Position) -> State:
+    """The state of `kernel` at a position that something else has chosen, or with a target that has changed.
+
+    What depends on the target is computed again; what an adaptation has learned stays.
+    """
     inner = getattr(kernel, "inner_kernel", None)
-    if hasattr(state, "inner_state") and inner is not None:
-        return eqx.tree_at(lambda s: s.inner_state, state, moved(inner, state.inner_state, position))
+    inner_state = getattr(state, "inner_state", None)
+    if inner is not None and inner_state is not None:
+        return eqx.tree_at(lambda s: s.inner_state, state, moved(inner, inner_state, position))
     return kernel.init(position)

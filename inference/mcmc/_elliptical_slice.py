@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,15 @@ from equinox import Module
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from distrax_like._misc import as_callable, as_key
+from distrax_like._misc import Seed, as_callable, as_key
 from distrax_like.distributions import Distribution
 
 from ._density import like, log_density
-from ._kernel import TransitionKernel
+from ._kernel import LogDensity, Position, TransitionKernel
 from ._slice import shrink
 from ._target import as_position
+
+Prior: TypeAlias = Distribution | Callable[[Seed], Position]
 
 
 class EllipticalSliceState(Module):
@@ -31,9 +33,9 @@ class EllipticalSliceInfo(Module):
     """What one transition did; under `sample_chain` each field has leading axes.
 
     - `log_likelihood`: that of the new position.
-    - `angle`: by how much it was turned towards the draw from the prior.
+    - `angle`: θ, the angle of the new position on the ellipse, 0 at the old one.
     - `num_shrinkages`: how many candidates were refused.
-    - `is_accepted`: whether a candidate was found; only a likelihood that is nowhere finite has none.
+    - `is_accepted`: whether a candidate was found; none is found only if the likelihood is nowhere finite.
     """
 
     log_likelihood: Float[Array, "..."]
@@ -42,43 +44,42 @@ class EllipticalSliceInfo(Module):
     is_accepted: Bool[Array, "..."]
 
 
-class EllipticalSliceSampler(TransitionKernel):
+class EllipticalSliceSampler(TransitionKernel[EllipticalSliceState, EllipticalSliceInfo]):
     r"""Slice sampling along an ellipse through the position and a draw from the prior.
 
     The target is $N(x; m, \Sigma) L(x)$. With $\nu$ from the prior the candidates are
 
     $$m + (x - m) \cos\theta + (\nu - m) \sin\theta,$$
 
-    with $\theta$ from a bracket of 0 that shrinks from a full turn until the likelihood is above a random height
+    with $\theta$ from a bracket around 0 that shrinks from a full turn until the likelihood is above a random height
     (Murray, Adams and MacKay, 2010). Nothing needs tuning, and there are no gradients.
 
     **Arguments:**
 
     - `normal_sampler_fn`: the prior: a distribution of this library whose draws are Gaussian, which is not checked,
       with the position's shape as that of its batch and event; or a function of a seed that gives draws with mean 0.
-    - `log_likelihood_fn`: the log likelihood up to a constant; `sample_chain` takes it for the target.
+    - `log_likelihood_fn`: the log likelihood up to a constant; `log_density()` returns it, without the prior.
 
     **Raises:** `ValueError`, in `step`, where a draw from the prior has another structure or shape than the position.
     """
 
-    normal_sampler_fn: Any
-    log_likelihood_fn: Callable[..., Any]
+    normal_sampler_fn: Prior
+    log_likelihood_fn: LogDensity
 
-    def __init__(self, normal_sampler_fn: Any, log_likelihood_fn: Callable[..., Any]):
+    def __init__(self, normal_sampler_fn: Prior, log_likelihood_fn: LogDensity):
         if not isinstance(normal_sampler_fn, Distribution):
             normal_sampler_fn = as_callable(normal_sampler_fn, "EllipticalSliceSampler: normal_sampler_fn")
         self.normal_sampler_fn = normal_sampler_fn
         self.log_likelihood_fn = as_callable(log_likelihood_fn, "EllipticalSliceSampler: log_likelihood_fn")
 
-    @property  # type: ignore[misc]
-    def target_log_prob_fn(self) -> Callable[..., Any]:  # type: ignore[override] # pyright: ignore
+    def log_density(self) -> LogDensity:
         return self.log_likelihood_fn
 
-    def init(self, position: PyTree, *, seed: Any = None) -> EllipticalSliceState:
+    def init(self, position: Position, *, seed: Seed | None = None) -> EllipticalSliceState:
         position = as_position(position, "EllipticalSliceSampler")
         return EllipticalSliceState(position, log_density(self.log_likelihood_fn, position, "EllipticalSliceSampler"))
 
-    def step(self, state: EllipticalSliceState, *, seed: Any) -> tuple[EllipticalSliceState, EllipticalSliceInfo]:
+    def step(self, state: EllipticalSliceState, *, seed: Seed) -> tuple[EllipticalSliceState, EllipticalSliceInfo]:
         who = "EllipticalSliceSampler"
         prior_key, height_key, angle_key, shrink_key = jax.random.split(as_key(seed, f"{who}.step"), 4)
         x0, unravel = ravel_pytree(state.position)
@@ -102,7 +103,7 @@ class EllipticalSliceSampler(TransitionKernel):
         angle = jnp.where(found, angle, 0)
         return EllipticalSliceState(position, value), EllipticalSliceInfo(value, angle, refused, found)
 
-    def _prior(self, position: PyTree, key: Any) -> tuple[Array, Array]:
+    def _prior(self, position: Position, key: Seed) -> tuple[Array, Array]:
         """The prior's mean, and a draw, as vectors."""
         if isinstance(self.normal_sampler_fn, Distribution):
             mean, draw = self.normal_sampler_fn.mean(), self.normal_sampler_fn.sample(seed=key)

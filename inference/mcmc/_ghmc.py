@@ -1,7 +1,4 @@
-"""Generalised Hamiltonian Monte Carlo, whose momentum persists, and its tuning by many chains."""
-
-from collections.abc import Callable
-from typing import Any
+"""Generalised Hamiltonian Monte Carlo, whose momentum persists, and MEADS, its tuning by many chains."""
 
 import equinox as eqx
 import jax
@@ -11,15 +8,18 @@ from equinox import field
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from distrax_like._misc import as_callable, as_key, promote
+from distrax_like._misc import Numeric, Seed, as_callable, as_key, promote
 
-from ._kernel import (
+from ._hamiltonian import (
     HamiltonianInfo,
     HamiltonianKernel,
     HamiltonianState,
-    as_step_size,
+    StepSize,
     as_vectors,
+    at_least_one,
+    hamiltonian_fields,
 )
+from ._kernel import LogDensity, Position
 from ._metric import DiagonalMetric, Metric
 
 
@@ -34,7 +34,7 @@ class PersistentState(HamiltonianState):
     slice: Float[Array, "..."]
 
 
-class GeneralizedHamiltonianMonteCarlo(HamiltonianKernel):
+class GeneralizedHamiltonianMonteCarlo(HamiltonianKernel[PersistentState, HamiltonianInfo]):
     r"""Generalised Hamiltonian Monte Carlo: the momentum is renewed in part, then a short trajectory.
 
     A transition of position x, momentum p and slice variable u, with energy H:
@@ -56,7 +56,7 @@ class GeneralizedHamiltonianMonteCarlo(HamiltonianKernel):
     **Raises:** `ValueError` for no leapfrog steps.
     """
 
-    target_log_prob_fn: Callable[..., Any]
+    target_log_prob_fn: LogDensity
     step_size: PyTree[Float[Array, "..."]]
     damping: Float[Array, ""]
     slice_shift: Float[Array, ""]
@@ -65,49 +65,46 @@ class GeneralizedHamiltonianMonteCarlo(HamiltonianKernel):
 
     def __init__(
         self,
-        target_log_prob_fn: Callable[..., Any],
-        step_size: Any,
-        damping: Any,
-        slice_shift: Any = None,
+        target_log_prob_fn: LogDensity,
+        step_size: StepSize,
+        damping: Numeric,
+        slice_shift: Numeric | None = None,
         num_leapfrog_steps: int = 1,
         metric: Metric | None = None,
     ):
-        who = "GeneralizedHamiltonianMonteCarlo"
-        if num_leapfrog_steps < 1:
-            raise ValueError(f"{who}: num_leapfrog_steps must be at least 1, got {num_leapfrog_steps}")
-        self.target_log_prob_fn = as_callable(target_log_prob_fn, f"{who}: target_log_prob_fn")
-        self.step_size = as_step_size(step_size)
+        self.target_log_prob_fn, self.step_size, self.metric = hamiltonian_fields(
+            self, target_log_prob_fn, step_size, metric
+        )
         self.damping = promote(damping)
         self.slice_shift = 0.5 * self.damping if slice_shift is None else promote(slice_shift)
-        self.metric = DiagonalMetric() if metric is None else metric
-        self.num_leapfrog_steps = num_leapfrog_steps
+        self.num_leapfrog_steps = at_least_one(self, num_leapfrog_steps=num_leapfrog_steps)
 
-    def init(self, position: PyTree, *, seed: Any = None) -> PersistentState:
+    def init(self, position: Position, *, seed: Seed | None = None) -> PersistentState:
         momentum_key, slice_key = jax.random.split(as_key(seed, "GeneralizedHamiltonianMonteCarlo.init"))
-        state = super().init(position)
-        flat = self._flat(state)
-        u = jax.random.uniform(slice_key, (), flat.position.dtype, minval=-1)
-        return _persistent(state, flat.unravel(flat.draw_momentum(momentum_key)[0]), u)
+        state = self.initial_state(position)
+        space = self.phase_space(state)
+        u = jax.random.uniform(slice_key, (), space.position.dtype, minval=-1)
+        return _persistent(state, space.unravel(space.draw_momentum(momentum_key)[0]), u)
 
-    def step(self, state: PersistentState, *, seed: Any) -> tuple[PersistentState, HamiltonianInfo]:
+    def step(self, state: PersistentState, *, seed: Seed) -> tuple[PersistentState, HamiltonianInfo]:
         key = as_key(seed, "GeneralizedHamiltonianMonteCarlo.step")
-        flat = self._flat(state)
-        dtype = flat.position.dtype
+        space = self.phase_space(state)
+        dtype = space.position.dtype
         alpha = self.damping.astype(dtype)
-        old = flat._rows(ravel_pytree(state.momentum)[0])
-        p0 = jnp.sqrt(1 - alpha) * old + jnp.sqrt(alpha) * flat.draw_momentum(key)
+        old = space.rows(ravel_pytree(state.momentum)[0])
+        p0 = jnp.sqrt(1 - alpha) * old + jnp.sqrt(alpha) * space.draw_momentum(key)
         u0 = _wrapped(state.slice + self.slice_shift.astype(dtype))
 
-        end = flat.trajectory(p0, self.num_leapfrog_steps)
+        end = space.trajectory(p0, self.num_leapfrog_steps)
         # Strictly, so that a slice of 0 does not let in a point whose energy is not finite.
         accept = jnp.log(jnp.abs(u0)) < end.log_ratio
         u = jnp.where(accept, u0 * jnp.exp(-jnp.where(accept, end.log_ratio, 0)), u0)
-        settled, info = self._settle(flat, end, accept, self.num_leapfrog_steps)
+        concluded, info = self.conclude(space, end, accept, self.num_leapfrog_steps)
         p = jnp.where(accept, end.momentum[0], -p0[0])
-        return _persistent(settled, flat.unravel(p), u), info
+        return _persistent(concluded, space.unravel(p), u), info
 
 
-def _persistent(state: HamiltonianState, momentum: PyTree, u: Array) -> PersistentState:
+def _persistent(state: HamiltonianState, momentum: PyTree, u: Float[Array, ""]) -> PersistentState:
     return PersistentState(state.position, state.target_log_prob, state.grads_target_log_prob, momentum, u)
 
 
@@ -116,41 +113,42 @@ def _wrapped(u: Float[Array, ""]) -> Float[Array, ""]:
 
 
 def meads(
-    target_log_prob_fn: Callable[..., Any],
+    target_log_prob_fn: LogDensity,
     positions: PyTree,
     num_steps: int = 1000,
     *,
-    seed: Any,
+    seed: Seed,
     num_folds: int = 4,
     step_size_multiplier: float = 0.5,
     damping_slowdown: float = 1.0,
 ) -> tuple[GeneralizedHamiltonianMonteCarlo, PersistentState]:
     r"""Runs many chains of generalised Hamiltonian Monte Carlo that tune each other (Hoffman and Sountsov, 2022).
 
-    The chains are in folds, dealt anew now and then. The settings of a fold come from the present states of the next
-    one: the scale of each coordinate is its standard deviation there; in those units, with $\lambda_g$ the largest
-    eigenvalue of the mean of $\nabla \log p\, \nabla \log p^\top$ and $\lambda_x$ that of the covariance,
+    The chains are split into folds, at random and from time to time again. The settings of a fold come from the present
+    states of the next one: the scale of each coordinate is its standard deviation there; in those units, with
+    $\lambda_g$ the largest eigenvalue of the mean of $\nabla \log p\, \nabla \log p^\top$ and $\lambda_x$ that of the
+    covariance,
 
     $$\epsilon = \min(1, c / \sqrt{\lambda_g}), \qquad
       \gamma = \max(1 / \sqrt{\lambda_x},\, 1 / (s t \epsilon)), \qquad \alpha = 1 - e^{-2 \epsilon \gamma}$$
 
     at step t, and $\delta = \alpha / 2$. Each eigenvalue is estimated by the ratio of the traces of the squared matrix
-    and the matrix. One fold in turn rests at every step. So folds never tune each other in a circle: each step leaves
-    the joint target of all chains invariant, while t does not matter.
+    and the matrix. At every step another fold rests. So folds never tune each other in a circle, and each step leaves
+    the joint target of all chains invariant, whatever t is.
 
     **Arguments:**
 
     - `target_log_prob_fn`: of one chain, up to a constant.
     - `positions`: a pytree like one chain's position, with a leading axis of chains, a multiple of `num_folds` and at
-      least twice as many. They should be about as far spread as the target: as the damping falls in time, chains that
-      start far from it may not arrive.
-    - `num_steps`: how many transitions each chain makes, but for rests.
+      least twice as many. They should be spread about as widely as the target: as the damping falls in time, chains
+      that start far from it may not reach it.
+    - `num_steps`: how many steps; in each, all folds but one make a transition.
     - `num_folds`: at least 2. `step_size_multiplier`: c. `damping_slowdown`: s.
 
     **Returns:** a kernel with settings from the last states of all chains, and those states, with a leading axis of
     chains, for `jax.vmap(kernel.step)` to go on from.
 
-    **Raises:** `ValueError` where the chains do not make folds, or num_folds is less than 2.
+    **Raises:** `ValueError` where the chains cannot be split into such folds, or num_folds is less than 2.
     """
     target = as_callable(target_log_prob_fn, "meads: target_log_prob_fn")
     chains = len(jtu.tree_leaves(positions)[0])
@@ -163,9 +161,15 @@ def meads(
 
 @eqx.filter_jit
 def _meads(
-    target: Any, positions: PyTree, seed: Any, num_steps: int, num_folds: int, multiplier: float, slowdown: float
+    target: LogDensity,
+    positions: PyTree,
+    seed: Seed,
+    num_steps: int,
+    num_folds: int,
+    multiplier: float,
+    slowdown: float,
 ) -> tuple[GeneralizedHamiltonianMonteCarlo, PersistentState]:
-    init_key, deal_key, step_key = jax.random.split(seed, 3)
+    init_key, fold_key, step_key = jax.random.split(seed, 3)
     chains = len(jtu.tree_leaves(positions)[0])
     size = chains // num_folds
     x = as_vectors(positions)
@@ -189,20 +193,20 @@ def _meads(
         return eqx.tree_at(lambda k: (k.step_size, k.damping, k.slice_shift, k.metric), plain, new)
 
     def body(states: PersistentState, t: Array) -> tuple[PersistentState, None]:
-        # Which chains are together in a fold changes each time all have rested once.
-        order = jax.random.permutation(jax.random.fold_in(deal_key, t // num_folds), chains)
+        # The folds are drawn again each time all of them have rested once.
+        order = jax.random.permutation(jax.random.fold_in(fold_key, t // num_folds), chains)
         # The fold that rests is dropped; the others take the settings of the next one.
-        turn = jnp.roll(order.reshape(num_folds, size), -(t % num_folds), axis=0)
-        teachers = jtu.tree_map(lambda x: x[jnp.roll(turn, -1, axis=0)[1:]], states)
-        movers = jtu.tree_map(lambda x: x[turn[1:]], states)
-        kernels = jax.vmap(lambda s: tuned(s, (t + 1).astype(x.dtype)))(teachers)
+        folds = jnp.roll(order.reshape(num_folds, size), -(t % num_folds), axis=0)
+        sources = jtu.tree_map(lambda x: x[jnp.roll(folds, -1, axis=0)[1:]], states)
+        movers = jtu.tree_map(lambda x: x[folds[1:]], states)
+        kernels = jax.vmap(lambda s: tuned(s, (t + 1).astype(x.dtype)))(sources)
         keys = jax.random.split(jax.random.fold_in(step_key, t), (num_folds - 1, size))
 
-        def fold(kernel: Any, states: Any, keys: Any) -> Any:
+        def step_fold(kernel: GeneralizedHamiltonianMonteCarlo, states: PersistentState, keys: Seed) -> PersistentState:
             return jax.vmap(lambda s, key: kernel.step(s, seed=key)[0])(states, keys)
 
-        moved = jax.vmap(fold)(kernels, movers, keys)
-        return jtu.tree_map(lambda x, y: x.at[turn[1:]].set(y), states, moved), None
+        moved = jax.vmap(step_fold)(kernels, movers, keys)
+        return jtu.tree_map(lambda x, y: x.at[folds[1:]].set(y), states, moved), None
 
     states, _ = jax.lax.scan(body, states, jnp.arange(num_steps))
     return tuned(states, jnp.asarray(max(num_steps, 1), x.dtype)), states

@@ -1,17 +1,20 @@
-"""Gibbs sampling: kernels that take turns on the parts of a state."""
+"""Gibbs sampling: kernels that update the parts of a state in turn."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, ArrayLike, Bool, PyTree
 
-from distrax_like._misc import as_callable, as_key, tree_where
+from distrax_like._misc import Seed, as_callable, as_key, tree_where
 
 from ._density import all_finite, like, moved
-from ._kernel import TransitionKernel
+from ._kernel import LogDensity, Position, TransitionKernel
 from ._target import as_position, evaluate
+
+#: The names of the parts in a block.
+Names: TypeAlias = tuple[str, ...]
 
 
 class ConditionalSampler(eqx.Module):
@@ -21,44 +24,47 @@ class ConditionalSampler(eqx.Module):
     block: a part, or for a block of several names a dictionary of them. A draw that is not finite is not taken.
     """
 
-    sample_fn: Callable[..., Any]
+    sample_fn: Callable[[Position, Seed], PyTree]
 
-    def __init__(self, sample_fn: Callable[..., Any]):
+    def __init__(self, sample_fn: Callable[[Position, Seed], PyTree]):
         self.sample_fn = as_callable(sample_fn, "ConditionalSampler: sample_fn")
+
+
+Update: TypeAlias = ConditionalSampler | Callable[[LogDensity], TransitionKernel]
 
 
 class ConditionalTarget(eqx.Module):
     """The target as a function of one block, the others fixed at `position`."""
 
-    target_log_prob_fn: Callable[..., Any]
-    position: PyTree
-    names: tuple[str, ...] = eqx.field(static=True)
+    target_log_prob_fn: LogDensity
+    position: Position
+    names: Names = eqx.field(static=True)
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: PyTree) -> ArrayLike:
         like = get_block(self.position, self.names)
         if isinstance(like, tuple) and hasattr(like, "_fields"):
-            block: Any = type(like)(*args)
+            block: PyTree = type(like)(*args)
         else:
             block = type(like)(args) if isinstance(like, tuple | list) else args[0]
         return evaluate(self.target_log_prob_fn, set_block(self.position, self.names, block))
 
 
 class GibbsState(eqx.Module):
-    """A chain's position, and the states of the blocks' kernels, `None` for one drawn exactly.
+    """A chain's position, and the states of the blocks' kernels, `None` for a `ConditionalSampler`.
 
-    The states are those in which the blocks were left, or in `init` found: what they hold of the target is for the
-    position as it then was, and computed afresh before the block's next turn.
+    A block's state is the one after its last update, or from `init`. What it holds of the target belongs to the whole
+    position at that time, and is computed again before the next update.
     """
 
-    position: PyTree
-    block_states: tuple[Any, ...]
+    position: Position
+    block_states: tuple[PyTree, ...]
 
 
 class GibbsInfo(eqx.Module):
-    """What one sweep did: `blocks` has the infos of the blocks' kernels, by the name of the block, those of several
-    names joined by commas; for a block drawn exactly a `ConditionalInfo`."""
+    """What one sweep did: `blocks` has the info of each block's kernel by the name of the block; several names are
+    joined by commas. For a `ConditionalSampler` it is a `ConditionalInfo`."""
 
-    blocks: dict[str, Any]
+    blocks: dict[str, PyTree]
 
 
 class ConditionalInfo(eqx.Module):
@@ -67,7 +73,7 @@ class ConditionalInfo(eqx.Module):
     is_accepted: Bool[Array, "..."]
 
 
-class GibbsKernel(TransitionKernel):
+class GibbsKernel(TransitionKernel[GibbsState, GibbsInfo]):
     """Updates each block of the state in turn, the others fixed.
 
     Each update leaves the block's distribution given the others invariant, so the sweep leaves the target invariant.
@@ -85,20 +91,20 @@ class GibbsKernel(TransitionKernel):
     **Arguments:**
 
     - `target_log_prob_fn`: the log density up to a constant, of a state that is a dictionary or a namedtuple.
-    - `blocks`: what updates the blocks, in the order of the turns. A key is the name of a part, or a tuple of names; a
+    - `blocks`: what updates the blocks, in this order. A key is the name of a part, or a tuple of names; a
       value is a `ConditionalSampler`, or a function that is called with the target given the other blocks and returns
       a kernel. That target takes the part, or for several names a dictionary of them, and its field `position` holds
       the whole state.
 
-    **Raises:** `TypeError` where the state is neither a dictionary nor a namedtuple, or a value of `blocks` is not as
-    said; `ValueError` where a block has a part that the state has not, or a part is in no block.
+    **Raises:** `TypeError` where the state is neither a dictionary nor a namedtuple, or a value of `blocks` is
+    neither of the two; `ValueError` where a block has a part that the state has not, or a part is in no block.
     """
 
-    target_log_prob_fn: Callable[..., Any]
-    names: tuple[tuple[str, ...], ...] = eqx.field(static=True)
-    updates: tuple[Any, ...]
+    target_log_prob_fn: LogDensity
+    names: tuple[Names, ...] = eqx.field(static=True)
+    updates: tuple[Update, ...]
 
-    def __init__(self, target_log_prob_fn: Callable[..., Any], blocks: Mapping[Any, Any]):
+    def __init__(self, target_log_prob_fn: LogDensity, blocks: Mapping[Any, Update]):
         self.target_log_prob_fn = as_callable(target_log_prob_fn, "GibbsKernel: target_log_prob_fn")
         self.names = tuple((key,) if isinstance(key, str) else tuple(key) for key in blocks)
         self.updates = tuple(
@@ -106,7 +112,7 @@ class GibbsKernel(TransitionKernel):
             for key, update in blocks.items()
         )
 
-    def init(self, position: PyTree, *, seed: Any = None) -> GibbsState:
+    def init(self, position: Position, *, seed: Seed | None = None) -> GibbsState:
         position = as_position(position, "GibbsKernel")
         if not (isinstance(position, dict) or hasattr(position, "_fields")):
             raise TypeError(
@@ -122,12 +128,12 @@ class GibbsKernel(TransitionKernel):
         states = tuple(
             None
             if isinstance(update, ConditionalSampler)
-            else self._kernel(i, position).init(get_block(position, self.names[i]), seed=seed)
-            for i, update in enumerate(self.updates)
+            else self._kernel(names, update, position).init(get_block(position, names), seed=seed)
+            for names, update in zip(self.names, self.updates)
         )
         return GibbsState(position, states)
 
-    def step(self, state: GibbsState, *, seed: Any) -> tuple[GibbsState, GibbsInfo]:
+    def step(self, state: GibbsState, *, seed: Seed) -> tuple[GibbsState, GibbsInfo]:
         seed = as_key(seed, "GibbsKernel.step")
         position, states, infos = state.position, list(state.block_states), {}
         for i, (names, update) in enumerate(zip(self.names, self.updates)):
@@ -139,30 +145,32 @@ class GibbsKernel(TransitionKernel):
                 good = all_finite(new)
                 new, info = tree_where(good, new, old), ConditionalInfo(good)
             else:
-                kernel = self._kernel(i, position)
+                kernel = self._kernel(names, update, position)
                 states[i], info = kernel.step(moved(kernel, states[i], old), seed=key)
                 new = states[i].position
             position = set_block(position, names, new)
             infos[",".join(names)] = info
         return GibbsState(position, tuple(states)), GibbsInfo(infos)
 
-    def _kernel(self, i: int, position: PyTree) -> TransitionKernel:
-        kernel = self.updates[i](ConditionalTarget(self.target_log_prob_fn, position, self.names[i]))
+    def _kernel(
+        self, names: Names, make: Callable[[LogDensity], TransitionKernel], position: Position
+    ) -> TransitionKernel:
+        kernel = make(ConditionalTarget(self.target_log_prob_fn, position, names))
         if not isinstance(kernel, TransitionKernel):
             raise TypeError(
-                f"GibbsKernel: block {','.join(self.names[i])} must be a ConditionalSampler or a function that returns "
+                f"GibbsKernel: block {','.join(names)} must be a ConditionalSampler or a function that returns "
                 f"a TransitionKernel, got {kernel!r}"
             )
         return kernel
 
 
-def get_block(position: PyTree, names: tuple[str, ...]) -> PyTree:
+def get_block(position: Position, names: Names) -> PyTree:
     """The part of that name, or a dictionary of several."""
     parts = position if isinstance(position, dict) else position._asdict()
     return parts[names[0]] if len(names) == 1 else {name: parts[name] for name in names}
 
 
-def set_block(position: PyTree, names: tuple[str, ...], block: PyTree) -> PyTree:
+def set_block(position: Position, names: Names, block: PyTree) -> Position:
     """`position` with the block in its place."""
     new = {names[0]: block} if len(names) == 1 else block
     return {**position, **new} if isinstance(position, dict) else position._replace(**new)

@@ -1,8 +1,7 @@
-"""Random numbers for the inside of a loop."""
-
-from typing import Any
+"""Random numbers that fuse with the body of a loop."""
 
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -11,8 +10,8 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 def threefry2x32(key: UInt[Array, " 2"], a: UInt[Array, "..."], b: UInt[Array, "..."]) -> tuple[Array, Array]:
     """The block cipher Threefry-2x32 with 20 rounds (Salmon et al., 2011), the one under `jax.random`.
 
-    `jax.random` writes it as a loop on a CPU, and a loop inside a loop body keeps the rest of the body from being
-    compiled into one piece: a number drawn there costs more than a small gradient. Written out it fuses.
+    On a CPU `jax.random` compiles it to a loop, and a loop inside a loop body cannot be fused with the rest of the
+    body: a number drawn there costs more than a small gradient. Unrolled, the cipher fuses.
     """
     keys = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(0x1BD11BDA))
     a, b = a + keys[0], b + keys[1]
@@ -24,8 +23,8 @@ def threefry2x32(key: UInt[Array, " 2"], a: UInt[Array, "..."], b: UInt[Array, "
     return a, b
 
 
-def uniform(key: UInt[Array, " 2"], a: Array, b: int, dtype: Any) -> Float[Array, "..."]:
-    """A number uniform on (0, 1], with all the bits that `dtype` resolves, for each pair of counters (a, b)."""
+def uniform(key: UInt[Array, " 2"], a: Array, b: int, dtype: DTypeLike) -> Float[Array, "..."]:
+    """A number uniform on (0, 1], at the full resolution of `dtype`, for each pair of counters (a, b)."""
     high, low = threefry2x32(key, a.astype(jnp.uint32), jnp.uint32(b))
     bits = jnp.finfo(dtype).nmant + 1
     if bits <= 32:

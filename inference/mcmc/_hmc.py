@@ -1,28 +1,30 @@
 """Hamiltonian Monte Carlo with trajectories of a fixed length, and its proposal alone."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from equinox import field
 from jaxtyping import Array, Float, PyTree
 
-from distrax_like._misc import as_callable, as_key
+from distrax_like._misc import Seed, as_key
 
-from ._kernel import (
+from ._hamiltonian import (
     HamiltonianInfo,
     HamiltonianKernel,
     HamiltonianState,
+    StepSize,
     accepts,
-    as_step_size,
+    at_least_one,
     hamiltonian,
+    hamiltonian_fields,
 )
-from ._metric import DiagonalMetric, Metric
+from ._kernel import LogDensity, Position
+from ._metric import Metric
 from ._metropolis_hastings import UncalibratedInfo, propose
 
 
-class UncalibratedHamiltonianMonteCarlo(HamiltonianKernel):
+class UncalibratedHamiltonianMonteCarlo(HamiltonianKernel[HamiltonianState, UncalibratedInfo]):
     """The proposal of `HamiltonianMonteCarlo`, always taken; `MetropolisHastings` of it makes the same transitions.
 
     Where the proposal, its density or its gradient is not finite, the chain stays.
@@ -30,32 +32,34 @@ class UncalibratedHamiltonianMonteCarlo(HamiltonianKernel):
     **Arguments:** those of `HamiltonianMonteCarlo`.
     """
 
-    target_log_prob_fn: Callable[..., Any]
+    step_size_is_adaptable: ClassVar[bool] = False
+
+    target_log_prob_fn: LogDensity
     step_size: PyTree[Float[Array, "..."]]
     metric: Metric
     num_leapfrog_steps: int = field(static=True)
 
     def __init__(
         self,
-        target_log_prob_fn: Callable[..., Any],
-        step_size: Any,
+        target_log_prob_fn: LogDensity,
+        step_size: StepSize,
         num_leapfrog_steps: int,
         metric: Metric | None = None,
     ):
-        who = "UncalibratedHamiltonianMonteCarlo"
-        if num_leapfrog_steps < 1:
-            raise ValueError(f"{who}: num_leapfrog_steps must be at least 1, got {num_leapfrog_steps}")
-        self.target_log_prob_fn = as_callable(target_log_prob_fn, f"{who}: target_log_prob_fn")
-        self.step_size = as_step_size(step_size)
-        self.metric = DiagonalMetric() if metric is None else metric
-        self.num_leapfrog_steps = num_leapfrog_steps
+        self.target_log_prob_fn, self.step_size, self.metric = hamiltonian_fields(
+            self, target_log_prob_fn, step_size, metric
+        )
+        self.num_leapfrog_steps = at_least_one(self, num_leapfrog_steps=num_leapfrog_steps)
 
-    def step(self, state: HamiltonianState, *, seed: Any) -> tuple[HamiltonianState, UncalibratedInfo]:
+    def init(self, position: Position, *, seed: Seed | None = None) -> HamiltonianState:
+        return self.initial_state(position)
+
+    def step(self, state: HamiltonianState, *, seed: Seed) -> tuple[HamiltonianState, UncalibratedInfo]:
         seed = as_key(seed, "UncalibratedHamiltonianMonteCarlo.step")
         return uncalibrated_step(self, state, self.num_leapfrog_steps, seed)
 
 
-class HamiltonianMonteCarlo(HamiltonianKernel):
+class HamiltonianMonteCarlo(HamiltonianKernel[HamiltonianState, HamiltonianInfo]):
     """Hamiltonian Monte Carlo: `num_leapfrog_steps` of velocity Verlet from a fresh momentum, then accept or reject.
 
     **Arguments:**
@@ -67,42 +71,42 @@ class HamiltonianMonteCarlo(HamiltonianKernel):
     - `metric`: the inverse mass matrix, by default the identity.
     """
 
-    target_log_prob_fn: Callable[..., Any]
+    target_log_prob_fn: LogDensity
     step_size: PyTree[Float[Array, "..."]]
     metric: Metric
     num_leapfrog_steps: int = field(static=True)
 
     def __init__(
         self,
-        target_log_prob_fn: Callable[..., Any],
-        step_size: Any,
+        target_log_prob_fn: LogDensity,
+        step_size: StepSize,
         num_leapfrog_steps: int,
         metric: Metric | None = None,
     ):
-        who = "HamiltonianMonteCarlo"
-        if num_leapfrog_steps < 1:
-            raise ValueError(f"{who}: num_leapfrog_steps must be at least 1, got {num_leapfrog_steps}")
-        self.target_log_prob_fn = as_callable(target_log_prob_fn, f"{who}: target_log_prob_fn")
-        self.step_size = as_step_size(step_size)
-        self.metric = DiagonalMetric() if metric is None else metric
-        self.num_leapfrog_steps = num_leapfrog_steps
+        self.target_log_prob_fn, self.step_size, self.metric = hamiltonian_fields(
+            self, target_log_prob_fn, step_size, metric
+        )
+        self.num_leapfrog_steps = at_least_one(self, num_leapfrog_steps=num_leapfrog_steps)
 
-    def step(self, state: HamiltonianState, *, seed: Any) -> tuple[HamiltonianState, HamiltonianInfo]:
+    def init(self, position: Position, *, seed: Seed | None = None) -> HamiltonianState:
+        return self.initial_state(position)
+
+    def step(self, state: HamiltonianState, *, seed: Seed) -> tuple[HamiltonianState, HamiltonianInfo]:
         momentum_key, accept_key = jax.random.split(as_key(seed, "HamiltonianMonteCarlo.step"))
-        flat = self._flat(state)
-        end = flat.trajectory(flat.draw_momentum(momentum_key), self.num_leapfrog_steps)
-        return self._settle(flat, end, accepts(accept_key, end.log_ratio), self.num_leapfrog_steps)
+        space = self.phase_space(state)
+        end = space.trajectory(space.draw_momentum(momentum_key), self.num_leapfrog_steps)
+        return self.conclude(space, end, accepts(accept_key, end.log_ratio), self.num_leapfrog_steps)
 
 
 def uncalibrated_step(
-    kernel: HamiltonianKernel, state: HamiltonianState, num_leapfrog_steps: int, key: Any
+    kernel: HamiltonianKernel, state: HamiltonianState, num_leapfrog_steps: int, key: Seed
 ) -> tuple[HamiltonianState, UncalibratedInfo]:
     """The end of a trajectory from a fresh momentum, with the loss of kinetic energy as the log of the ratio of the
     densities of proposing back and forth."""
-    flat = kernel._flat(state)
-    p0 = flat.draw_momentum(key)
-    end = flat.trajectory(p0, num_leapfrog_steps)
+    space = kernel.phase_space(state)
+    p0 = space.draw_momentum(key)
+    end = space.trajectory(p0, num_leapfrog_steps)
     zero = jnp.zeros_like(end.target_log_prob)
     correction = hamiltonian(zero, p0) - hamiltonian(zero, end.momentum)
-    proposal = flat.state(end.position, end.target_log_prob, end.grad)
-    return propose(state, proposal, correction, kernel._info_step_size(end.position))
+    proposal = space.state(end.position, end.target_log_prob, end.grad)
+    return propose(state, proposal, correction, kernel.info_step_size(end.position))

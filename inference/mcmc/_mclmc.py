@@ -1,7 +1,6 @@
 """Microcanonical Langevin Monte Carlo, unadjusted and Metropolis-adjusted."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -11,18 +10,22 @@ from equinox import field
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from distrax_like._misc import as_callable, as_key, promote
+from distrax_like._misc import Numeric, Seed, as_key, promote
 from distrax_like.inference.stats import ess
 
-from ._adaptation import DualAveragingStepSizeAdaptation
-from ._kernel import (
+from ._adaptation import DualAveragingState, DualAveragingStepSizeAdaptation
+from ._hamiltonian import (
     MAX_ENERGY_DIFF,
-    Flat,
     HamiltonianKernel,
     HamiltonianState,
+    PhaseSpace,
+    State,
     accepts,
+    at_least_one,
+    hamiltonian_fields,
     momentum_dot,
 )
+from ._kernel import LogDensity, Position
 from ._metric import DiagonalMetric, Metric
 
 # Kicks and drifts of one step, each as a share of the step size, from the first kick to the last.
@@ -57,49 +60,52 @@ class MicrocanonicalInfo(eqx.Module):
     has_divergence: Bool[Array, "..."]
 
 
-class _Microcanonical(HamiltonianKernel):
+class _Microcanonical(HamiltonianKernel[State, MicrocanonicalInfo]):
     """What both kernels share: the isokinetic integrator."""
 
     step_size: eqx.AbstractVar[Float[Array, ""]]
     length: eqx.AbstractVar[Float[Array, ""]]
     integrator: eqx.AbstractVar[str]
 
-    def _settings(self, target: Any, step_size: Any, length: Any, metric: Any, integrator: str) -> tuple[Any, ...]:
+    def _fields(
+        self, target: LogDensity, step_size: Numeric, length: Numeric, metric: Metric | None, integrator: str
+    ) -> tuple[LogDensity, Float[Array, ""], Float[Array, ""], Metric]:
+        """What both kernels store of the arguments that both have. **Raises:** see `MicrocanonicalLangevin`."""
         who = type(self).__name__
         if integrator not in _INTEGRATORS:
             raise ValueError(f"{who}: integrator must be one of {', '.join(_INTEGRATORS)}, got {integrator!r}")
-        step_size, length = promote(step_size), promote(length)
-        for name, value in (("step_size", step_size), ("length", length)):
+        numbers = {"step_size": promote(step_size), "length": promote(length)}
+        for name, value in numbers.items():
             if value.ndim:
                 raise ValueError(f"{who}: {name} must be one number, got shape {value.shape}; scales go in the metric")
-        target = as_callable(target, f"{who}: target_log_prob_fn")
-        return target, step_size, length, DiagonalMetric() if metric is None else metric
+        target, _, metric = hamiltonian_fields(self, target, step_size, metric)
+        return target, numbers["step_size"], numbers["length"], metric
 
     @property
-    def _gradients(self) -> int:
+    def _gradients_per_step(self) -> int:
         return len(_INTEGRATORS[self.integrator]) // 2
 
-    def _flat(self, state: HamiltonianState) -> Flat:
-        flat = super()._flat(state)
-        if flat.position.size < 2:
+    def phase_space(self, state: HamiltonianState) -> PhaseSpace:
+        space = super().phase_space(state)
+        if space.position.size < 2:
             raise ValueError(f"{type(self).__name__}: a direction needs a state of at least two coordinates")
-        return flat
+        return space
 
-    def _move(self, flat: Flat, x: Array, u: Array, force: Array) -> tuple[Array, ...]:
+    def _move(self, space: PhaseSpace, x: Array, u: Array, force: Array) -> tuple[Array, ...]:
         """One step: the new position, direction, force, value and gradient, and the kinetic energy gained."""
         first, *rest = _INTEGRATORS[self.integrator]
         u, gain = _kick(u, first * force)
-        value, grad = flat.target_log_prob, flat.grad
+        value, grad = space.target_log_prob, space.grad
         for drift, kick in zip(rest[::2], rest[1::2]):
-            x = x + drift * flat.step_size * u[-1]
-            value, grad = flat.value_and_grad(x)
-            force = flat.force(grad)
+            x = x + drift * space.step_size * u[-1]
+            value, grad = space.value_and_grad(x)
+            force = space.force(grad)
             u, more = _kick(u, kick * force)
             gain = gain + more
         return x, u, force, value, grad, gain
 
 
-class MicrocanonicalLangevin(_Microcanonical):
+class MicrocanonicalLangevin(_Microcanonical[MicrocanonicalState]):
     r"""Unadjusted microcanonical Langevin Monte Carlo: a step of isokinetic motion, then a partly fresh direction.
 
     In the metric's coordinates, of which there are d, a chain moves at speed 1 in the direction u,
@@ -107,10 +113,10 @@ class MicrocanonicalLangevin(_Microcanonical):
     $$\dot x = u, \qquad \dot u = \frac{(I - u u^\top) \nabla \log p(x)}{d - 1},$$
 
     which conserves the target; after each step of size $\epsilon$, u becomes $(u + \nu z) / |u + \nu z|$, z standard
-    normal and $\nu^2 = (e^{2 \epsilon / L} - 1) / d$ (Robnik, De Luca, Silverstein and Seljak, 2023). Nothing is
-    rejected but points where the density or gradient is not finite: there the chain stays, with a fresh direction. So
-    the draws have a bias, which falls with the square of the step size; `tune_microcanonical_langevin` bounds the
-    energy error that goes with it.
+    normal and $\nu^2 = (e^{2 \epsilon / L} - 1) / d$ (Robnik, De Luca, Silverstein and Seljak, 2023). Only points
+    where the density or gradient is not finite are rejected: there the chain stays, with a fresh direction. So the
+    draws have a bias, which falls with the square of the step size; `tune_microcanonical_langevin` bounds the energy
+    error on which it depends.
 
     **Arguments:**
 
@@ -123,7 +129,7 @@ class MicrocanonicalLangevin(_Microcanonical):
     **Raises:** `ValueError` for an unknown integrator, or a step size or length that is not one number.
     """
 
-    target_log_prob_fn: Callable[..., Any]
+    target_log_prob_fn: LogDensity
     step_size: Float[Array, ""]
     length: Float[Array, ""]
     metric: Metric
@@ -131,48 +137,48 @@ class MicrocanonicalLangevin(_Microcanonical):
 
     def __init__(
         self,
-        target_log_prob_fn: Callable[..., Any],
-        step_size: Any,
-        length: Any,
+        target_log_prob_fn: LogDensity,
+        step_size: Numeric,
+        length: Numeric,
         metric: Metric | None = None,
         integrator: str = "mclachlan",
     ):
-        self.target_log_prob_fn, self.step_size, self.length, self.metric = self._settings(
+        self.target_log_prob_fn, self.step_size, self.length, self.metric = self._fields(
             target_log_prob_fn, step_size, length, metric, integrator
         )
         self.integrator = integrator
 
-    def init(self, position: PyTree, *, seed: Any = None) -> MicrocanonicalState:
-        state = super().init(position)
-        flat = self._flat(state)
-        u = _unit(flat.draw_momentum(as_key(seed, "MicrocanonicalLangevin.init")))
-        return _with_direction(state, flat, u)
+    def init(self, position: Position, *, seed: Seed | None = None) -> MicrocanonicalState:
+        state = self.initial_state(position)
+        space = self.phase_space(state)
+        u = _unit(space.draw_momentum(as_key(seed, "MicrocanonicalLangevin.init")))
+        return _with_direction(state, space, u)
 
-    def step(self, state: MicrocanonicalState, *, seed: Any) -> tuple[MicrocanonicalState, MicrocanonicalInfo]:
+    def step(self, state: MicrocanonicalState, *, seed: Seed) -> tuple[MicrocanonicalState, MicrocanonicalInfo]:
         key = as_key(seed, "MicrocanonicalLangevin.step")
-        flat = self._flat(state)
-        x0, value0, grad0 = flat.position, flat.target_log_prob, flat.grad
-        u0 = flat._rows(ravel_pytree(state.direction)[0])
-        x, u, force, value, grad, gain = self._move(flat, x0, u0, flat.force(grad0))
-        noise = flat.draw_momentum(key)
+        space = self.phase_space(state)
+        x0, value0, grad0 = space.position, space.target_log_prob, space.grad
+        u0 = space.rows(ravel_pytree(state.direction)[0])
+        x, u, force, value, grad, gain = self._move(space, x0, u0, space.force(grad0))
+        noise = space.draw_momentum(key)
         drop = value - value0 - gain
-        # The last kick takes up the gradient, so the direction or the gain tells of one that is not finite.
+        # The last kick uses the gradient: where that is not finite, neither is the direction or the gain.
         ok = jnp.isfinite(drop) & jnp.all(jnp.isfinite(u)) & jnp.all(jnp.isfinite(force))
         u = jnp.where(ok, _refreshed(u, noise, self.step_size, self.length), _unit(noise))
         x, value, grad = (jnp.where(ok, a, b) for a, b in ((x, x0), (value, value0), (grad, grad0)))
         drop = jnp.where(ok, drop, -jnp.inf)
         info = MicrocanonicalInfo(
             target_log_prob=value,
-            step_size=self._info_step_size(x0),
+            step_size=self.info_step_size(x0),
             log_accept_ratio=drop,
-            leapfrogs_taken=jnp.asarray(self._gradients, jnp.int32),
+            leapfrogs_taken=jnp.asarray(self._gradients_per_step, jnp.int32),
             is_accepted=ok,
             has_divergence=jnp.abs(drop) > MAX_ENERGY_DIFF,
         )
-        return _with_direction(flat.state(x, value, grad), flat, u), info
+        return _with_direction(space.state(x, value, grad), space, u), info
 
 
-class AdjustedMicrocanonicalLangevin(_Microcanonical):
+class AdjustedMicrocanonicalLangevin(_Microcanonical[HamiltonianState]):
     r"""Metropolis-adjusted microcanonical sampling: a trajectory of isokinetic motion in a fresh uniform direction,
     accepted with probability $\min(1, e^{-W})$, W its energy error (Robnik, Cohn-Gordon and Seljak, 2025).
 
@@ -191,7 +197,7 @@ class AdjustedMicrocanonicalLangevin(_Microcanonical):
     **Raises:** as `MicrocanonicalLangevin`.
     """
 
-    target_log_prob_fn: Callable[..., Any]
+    target_log_prob_fn: LogDensity
     step_size: Float[Array, ""]
     length: Float[Array, ""]
     metric: Metric
@@ -201,28 +207,29 @@ class AdjustedMicrocanonicalLangevin(_Microcanonical):
 
     def __init__(
         self,
-        target_log_prob_fn: Callable[..., Any],
-        step_size: Any,
-        length: Any,
+        target_log_prob_fn: LogDensity,
+        step_size: Numeric,
+        length: Numeric,
         metric: Metric | None = None,
-        decoherence_length: Any = None,
+        decoherence_length: Numeric | None = None,
         integrator: str = "mclachlan",
         max_num_steps: int = 1000,
     ):
-        if max_num_steps < 1:
-            raise ValueError(f"AdjustedMicrocanonicalLangevin: max_num_steps must be at least 1, got {max_num_steps}")
-        self.target_log_prob_fn, self.step_size, self.length, self.metric = self._settings(
+        self.target_log_prob_fn, self.step_size, self.length, self.metric = self._fields(
             target_log_prob_fn, step_size, length, metric, integrator
         )
         self.decoherence_length = promote(decoherence_length)
         self.integrator = integrator
-        self.max_num_steps = max_num_steps
+        self.max_num_steps = at_least_one(self, max_num_steps=max_num_steps)
 
-    def step(self, state: HamiltonianState, *, seed: Any) -> tuple[HamiltonianState, MicrocanonicalInfo]:
+    def init(self, position: Position, *, seed: Seed | None = None) -> HamiltonianState:
+        return self.initial_state(position)
+
+    def step(self, state: HamiltonianState, *, seed: Seed) -> tuple[HamiltonianState, MicrocanonicalInfo]:
         key = as_key(seed, "AdjustedMicrocanonicalLangevin.step")
         direction_key, length_key, accept_key, noise_key = jax.random.split(key, 4)
-        flat = self._flat(state)
-        x0, value0, grad0 = flat.position, flat.target_log_prob, flat.grad
+        space = self.phase_space(state)
+        x0, value0, grad0 = space.position, space.target_log_prob, space.grad
         # Nothing here depends on the state, so the number of steps is as likely for the way back.
         share = jax.random.uniform(length_key, (), x0.dtype)
         wanted = jnp.ceil(2 * share * (self.length / self.step_size).astype(x0.dtype))
@@ -231,16 +238,16 @@ class AdjustedMicrocanonicalLangevin(_Microcanonical):
         def refreshed(u: Array, i: Array) -> Array:
             if self.decoherence_length is None:
                 return u
-            noise = flat.draw_momentum(jax.random.fold_in(noise_key, i))
+            noise = space.draw_momentum(jax.random.fold_in(noise_key, i))
             return _refreshed(u, noise, 0.5 * self.step_size, self.decoherence_length)
 
-        def body(i: Array, carry: Any) -> Any:
+        def body(i: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
             x, u, force, _, _, gain = carry
-            x, u, force, value, grad, more = self._move(flat, x, refreshed(u, 2 * i), force)
+            x, u, force, value, grad, more = self._move(space, x, refreshed(u, 2 * i), force)
             return x, refreshed(u, 2 * i + 1), force, value, grad, gain + more
 
-        u0 = _unit(flat.draw_momentum(direction_key))
-        carry = x0, u0, flat.force(grad0), value0, grad0, jnp.zeros_like(value0)
+        u0 = _unit(space.draw_momentum(direction_key))
+        carry = x0, u0, space.force(grad0), value0, grad0, jnp.zeros_like(value0)
         x, u, force, value, grad, gain = jax.lax.fori_loop(0, num_steps, body, carry)
         drop = value - value0 - gain
         ok = jnp.isfinite(drop) & jnp.all(jnp.isfinite(u)) & jnp.all(jnp.isfinite(force))
@@ -249,17 +256,17 @@ class AdjustedMicrocanonicalLangevin(_Microcanonical):
         x, value, grad = (jnp.where(accept, a, b) for a, b in ((x, x0), (value, value0), (grad, grad0)))
         info = MicrocanonicalInfo(
             target_log_prob=value,
-            step_size=self._info_step_size(x0),
+            step_size=self.info_step_size(x0),
             log_accept_ratio=log_ratio,
-            leapfrogs_taken=num_steps * self._gradients,
+            leapfrogs_taken=num_steps * self._gradients_per_step,
             is_accepted=accept,
             has_divergence=log_ratio < -MAX_ENERGY_DIFF,
         )
-        return flat.state(x, value, grad), info
+        return space.state(x, value, grad), info
 
 
-def _with_direction(state: HamiltonianState, flat: Flat, u: Array) -> MicrocanonicalState:
-    return MicrocanonicalState(state.position, state.target_log_prob, state.grads_target_log_prob, flat.unravel(u[0]))
+def _with_direction(state: HamiltonianState, space: PhaseSpace, u: Array) -> MicrocanonicalState:
+    return MicrocanonicalState(state.position, state.target_log_prob, state.grads_target_log_prob, space.unravel(u[0]))
 
 
 def _unit(u: Float[Array, "rows d"]) -> Float[Array, "rows d"]:
@@ -267,9 +274,9 @@ def _unit(u: Float[Array, "rows d"]) -> Float[Array, "rows d"]:
 
 
 def _refreshed(u: Array, noise: Array, time: Array, length: Array) -> Array:
-    """The direction u, from which as much is forgotten as `time` asks for."""
+    """The direction u, partly replaced by noise, as over `time` with the decoherence length `length`."""
     share = jnp.sqrt(jnp.expm1(2 * time / length) / u.shape[-1]).astype(u.dtype)
-    # The direction stays uniform, and as likely to go from a to b as from b to a: only the angle matters.
+    # The direction stays uniform, and a to b is as likely as b to a, since only the angle between them matters.
     return _unit(u + share * noise)
 
 
@@ -287,36 +294,37 @@ def _kick(u: Float[Array, "rows d"], force: Float[Array, "rows d"]) -> tuple[Flo
     return new, power * (delta + jnp.log1p(0.5 * (1 - cosine) * jnp.expm1(-2 * delta)))
 
 
+_Module = TypeVar("_Module", bound=eqx.Module)
 _Kernel = TypeVar("_Kernel", MicrocanonicalLangevin, AdjustedMicrocanonicalLangevin)
 
 
 def tune_microcanonical_langevin(
     kernel: _Kernel,
-    position: PyTree,
+    position: Position,
     num_steps: int = 5000,
     *,
-    seed: Any,
+    seed: Seed,
     energy_variance: float = 5e-4,
     target_accept_prob: float = 0.9,
-) -> tuple[_Kernel, Any]:
+) -> tuple[_Kernel, HamiltonianState]:
     r"""Runs one chain from `position`, and tunes step size, length and a diagonal metric on the way.
 
-    Five windows of unadjusted steps. In all of them the step size follows the variance of the energy error of one step,
-    which is to be `energy_variance` for each coordinate; from the second on each ends with the standard deviations of
-    its draws for the metric. The last gives L: $0.4\,\epsilon\,\tau$ with $\tau$ the draws' autocorrelation time, the
-    mean over the coordinates (Robnik et al., 2023). For the adjusted kernel L is the mean length at which Hamiltonian
-    motion leaves the widest direction, $\frac{\pi}{2} \sqrt{d \lambda}$ with $\lambda$ the largest eigenvalue of the
-    covariance of the draws in units of their standard deviations; then at least 100 of its transitions move its step
-    size until they are accepted at `target_accept_prob`.
+    There are five windows of unadjusted steps. In all of them the step size is adapted so that the variance of the
+    energy error of one step is `energy_variance` for each coordinate. After the second, third and fourth window the
+    metric is set to the standard deviations of the draws in it. The last window gives L: $0.4\,\epsilon\,\tau$ with
+    $\tau$ the draws' autocorrelation time, the mean over the coordinates (Robnik et al., 2023). For the adjusted kernel
+    L is the mean length at which Hamiltonian motion leaves the widest direction, $\frac{\pi}{2} \sqrt{d \lambda}$ with
+    $\lambda$ the largest eigenvalue of the covariance of the draws in units of their standard deviations; then at least
+    100 of its transitions move its step size until they are accepted at `target_accept_prob`.
 
     Runs on the host: it cannot be part of a compiled function.
 
     **Arguments:** `kernel`: gives the target, the integrator and a first guess of the step size; `num_steps`: of the
-    windows together, at least 50; about as many again, counted in gradients, for the adjusted kernel.
+    windows together, at least 50; the adjusted kernel takes about as many gradients again.
 
-    **Returns:** the kernel, and the state at which the chain has arrived.
+    **Returns:** the tuned kernel, and the last state of the chain.
 
-    **Raises:** `ValueError` for fewer steps.
+    **Raises:** `ValueError` for fewer than 50 steps.
     """
     if num_steps < 50:
         raise ValueError(f"tune_microcanonical_langevin: num_steps must be at least 50, got {num_steps}")
@@ -345,7 +353,7 @@ def tune_microcanonical_langevin(
     if isinstance(kernel, MicrocanonicalLangevin):
         rate = np.asarray(ess(draws[:, None], "mean")) / len(draws)
         length = 0.4 * step_size * np.mean(1 / np.clip(rate, 1 / len(draws), 1))
-        # Fewer steps than the autocorrelation time tell nothing of it; shorter than one step is no length.
+        # Fewer steps than the autocorrelation time cannot estimate it; and L must be at least one step.
         length = jnp.clip(jnp.asarray(length, flat.dtype), step_size)
         return _replace(kernel, step_size=step_size, length=length, metric=mover.metric), state
     length = 0.5 * np.pi * np.sqrt(dim * _widest(np.asarray(draws / mover.metric.scale)))
@@ -359,16 +367,20 @@ def tune_microcanonical_langevin(
 
 
 @eqx.filter_jit
-def _follow_energy(kernel: MicrocanonicalLangevin, state: Any, wanted: Array, keys: Any) -> tuple[Any, Array, Array]:
-    """The state, positions and step sizes of steps of which each sets the step size of the next."""
-    # How many errors the step size is a mean of, and how many factors of e an error may be off before it counts less.
+def _follow_energy(
+    kernel: MicrocanonicalLangevin, state: MicrocanonicalState, wanted: Array, keys: Array
+) -> tuple[MicrocanonicalState, Array, Array]:
+    """Makes steps, each of which sets the step size of the next: the last state, and all positions and step sizes."""
+    # The step size is a mean over about 75 errors. An error that is off by more factors of e than `trust` counts less.
     memory, trust = 1 - 2 / 151, 9.0
 
-    def body(carry: Any, key: Any) -> Any:
+    def body(
+        carry: tuple[MicrocanonicalState, Array, Array], key: Array
+    ) -> tuple[tuple[MicrocanonicalState, Array, Array], tuple[Array, Array]]:
         state, step_size, weight = carry
         state, info = _replace(kernel, step_size=step_size).step(state, seed=key)
-        # The error of one step goes with its third power, the square with the sixth. All earlier errors are counted
-        # as they would be at the present step size, 1 in these units: so their weight is all that is kept of them.
+        # The error of one step grows with the third power of the step size, its square with the sixth. Earlier errors
+        # are rescaled to the present step size, at which they are 1 in these units: so only their weight is kept.
         error = info.log_accept_ratio**2 / wanted + 1e-8
         ok = info.is_accepted & jnp.isfinite(error)
         error = jnp.where(ok, error, 1.0)
@@ -384,18 +396,19 @@ def _follow_energy(kernel: MicrocanonicalLangevin, state: Any, wanted: Array, ke
 
 
 @eqx.filter_jit
-def _transitions(kernel: Any, state: Any, keys: Any) -> Any:
+def _transitions(kernel: DualAveragingStepSizeAdaptation, state: DualAveragingState, keys: Array) -> DualAveragingState:
+    """The state after one transition for each key."""
     return jax.lax.scan(lambda state, key: (kernel.step(state, seed=key)[0], None), state, keys)[0]
 
 
-def _replace(kernel: Any, **fields: Any) -> Any:
+def _replace(kernel: _Module, **fields: PyTree) -> _Module:
     names = tuple(fields)
     return eqx.tree_at(lambda k: [getattr(k, n) for n in names], kernel, [fields[n] for n in names])
 
 
 def _scale(draws: Float[Array, "n d"]) -> Float[Array, " d"]:
     scale = jnp.std(draws, axis=0)
-    # A coordinate that has not moved, as where everything was rejected, tells nothing of its scale.
+    # A coordinate that has not moved, since everything was rejected, does not show its scale.
     return jnp.where(jnp.isfinite(scale) & (scale > 0), scale, 1)
 
 

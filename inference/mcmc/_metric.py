@@ -1,21 +1,20 @@
-"""Metrics: what a Hamiltonian kernel takes the covariance of its target for."""
+"""Metrics: inverse mass matrices of Hamiltonian kernels."""
 
 import abc
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distrax_like._misc import promote
+from distrax_like._misc import Numeric, promote
 
 
 class Metric(eqx.Module):
-    """The inverse mass matrix of a Hamiltonian kernel, S C S with S = diag(`scale`); the nearer it is to the target's
-    covariance, the rounder the target looks to the kernel.
+    """The inverse mass matrix of a Hamiltonian kernel, S C S with S = diag(`scale`).
 
-    It acts on the state's parts raveled into one vector of length d. `scale` multiplies the step sizes; what is left,
-    C, a subclass gives by two methods on vectors that are divided by the scale.
+    It should be near the target's covariance: then a step of one length suits all directions. It acts on the state's
+    parts raveled into one vector of length d. `scale` multiplies the step sizes; a subclass defines C by two methods on
+    vectors that are divided by the scale.
     """
 
     scale: eqx.AbstractVar[Float[Array, "..."]]
@@ -37,7 +36,7 @@ class DiagonalMetric(Metric):
 
     scale: Float[Array, "..."]
 
-    def __init__(self, scale: Any = 1.0):
+    def __init__(self, scale: Numeric = 1.0):
         self.scale = promote(scale)
 
     def velocity(self, p: Float[Array, " d"]) -> Float[Array, " d"]:
@@ -50,25 +49,25 @@ class DiagonalMetric(Metric):
 class DenseMetric(Metric):
     """A full inverse mass matrix.
 
-    Each leapfrog takes one more product of a matrix and a vector.
+    Each leapfrog costs one more product of a matrix and a vector.
 
     **Arguments:**
 
     - `scale`: of shape `(d,)`.
     - `covariance`: C, of shape `(d, d)`.
-    - `factor`: a matrix F of that shape with F Fᵀ C = I. Both are stored, for factoring at every transition would cost
-      more than the transition. `DenseMetric.of(covariance)` makes all three.
+    - `factor`: a matrix F of that shape with F Fᵀ C = I. Both are stored, since factoring at every transition would
+      cost more than the transition. `DenseMetric.of(covariance)` computes all three.
     """
 
     scale: Float[Array, " d"]
     covariance: Float[Array, "d d"]
     factor: Float[Array, "d d"]
 
-    def __init__(self, scale: Any, covariance: Any, factor: Any):
+    def __init__(self, scale: Numeric, covariance: Numeric, factor: Numeric):
         self.scale, self.covariance, self.factor = promote(scale, covariance, factor)
 
     @classmethod
-    def of(cls, covariance: Any) -> "DenseMetric":
+    def of(cls, covariance: Numeric) -> "DenseMetric":
         """The metric of a symmetric positive definite covariance of the target."""
         covariance = promote(covariance)
         scale = jnp.sqrt(jnp.diagonal(covariance))
@@ -85,7 +84,7 @@ class DenseMetric(Metric):
 
 
 class LowRankMetric(Metric):
-    """An inverse mass matrix that is diagonal but for r directions, with C = I + U (diag(`values`) - I) Uᵀ.
+    """A diagonal inverse mass matrix changed in r directions: C = I + U (diag(`values`) - I) Uᵀ.
 
     **Arguments:** `scale`: of shape `(d,)`; `vectors`: U, of shape `(d, r)`, with orthonormal columns; `values`: of
     shape `(r,)`, positive.
@@ -95,7 +94,7 @@ class LowRankMetric(Metric):
     vectors: Float[Array, "d r"]
     values: Float[Array, " r"]
 
-    def __init__(self, scale: Any, vectors: Any, values: Any):
+    def __init__(self, scale: Numeric, vectors: Numeric, values: Numeric):
         self.scale, self.vectors, self.values = promote(scale, vectors, values)
 
     def _apply(self, p: Float[Array, " d"], excess: Float[Array, " r"]) -> Float[Array, " d"]:

@@ -1,7 +1,7 @@
-"""Random walks, the proposal that needs nothing but the density."""
+"""Random walks, which need no gradient of the density."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 import equinox as eqx
 import jax
@@ -9,17 +9,20 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from distrax_like._misc import as_callable, as_key
+from distrax_like._misc import Seed, as_callable, as_key
 
 from ._density import DensityKernel, DensityState, like, log_density
-from ._kernel import as_step_size, flat_step_size
+from ._hamiltonian import StepSize, as_step_size, flat_step_size
+from ._kernel import LogDensity, Position, TransitionKernel
 from ._metropolis_hastings import Calibrated, UncalibratedInfo, propose
+
+Proposal: TypeAlias = Callable[[Position, Seed], Position]
 
 
 class _NormalWalk(eqx.Module):
     scale: PyTree[Float[Array, "..."]]
 
-    def __call__(self, position: PyTree, seed: Any) -> PyTree:
+    def __call__(self, position: Position, seed: Seed) -> Position:
         x, unravel = ravel_pytree(position)
         noise = jax.random.normal(as_key(seed, "random_walk_normal_fn"), x.shape, x.dtype)
         return unravel(x + flat_step_size(self.scale, position, "random_walk_normal_fn") * noise)
@@ -28,7 +31,7 @@ class _NormalWalk(eqx.Module):
 class _UniformWalk(eqx.Module):
     scale: PyTree[Float[Array, "..."]]
 
-    def __call__(self, position: PyTree, seed: Any) -> PyTree:
+    def __call__(self, position: Position, seed: Seed) -> Position:
         x, unravel = ravel_pytree(position)
         key = as_key(seed, "random_walk_uniform_fn")
         # An integer plus a half: a grid symmetric about 0, which that of uniform(-1, 1), with -1 but not 1, is not.
@@ -38,7 +41,7 @@ class _UniformWalk(eqx.Module):
         return unravel(x + flat_step_size(self.scale, position, "random_walk_uniform_fn") * noise)
 
 
-def random_walk_normal_fn(scale: Any = 1.0) -> Callable[[PyTree, Any], PyTree]:
+def random_walk_normal_fn(scale: StepSize = 1.0) -> Proposal:
     """A proposal that adds independent normal noise to every coordinate.
 
     **Arguments:** `scale`: the standard deviation, a number, or a list, tuple or dict with one for each part of the
@@ -49,7 +52,7 @@ def random_walk_normal_fn(scale: Any = 1.0) -> Callable[[PyTree, Any], PyTree]:
     return _NormalWalk(as_step_size(scale))
 
 
-def random_walk_uniform_fn(scale: Any = 1.0) -> Callable[[PyTree, Any], PyTree]:
+def random_walk_uniform_fn(scale: StepSize = 1.0) -> Proposal:
     """A proposal that adds independent uniform noise between `-scale` and `scale` to every coordinate.
 
     **Arguments:** `scale`: half the width, in the layouts of `random_walk_normal_fn`.
@@ -59,21 +62,28 @@ def random_walk_uniform_fn(scale: Any = 1.0) -> Callable[[PyTree, Any], PyTree]:
     return _UniformWalk(as_step_size(scale))
 
 
-class UncalibratedRandomWalk(DensityKernel):
+def _fields(
+    kernel: TransitionKernel, target_log_prob_fn: LogDensity, new_state_fn: Proposal | None
+) -> tuple[LogDensity, Proposal]:
+    who = type(kernel).__name__
+    new_state_fn = random_walk_normal_fn() if new_state_fn is None else new_state_fn
+    target = as_callable(target_log_prob_fn, f"{who}: target_log_prob_fn")
+    return target, as_callable(new_state_fn, f"{who}: new_state_fn")
+
+
+class UncalibratedRandomWalk(DensityKernel[UncalibratedInfo]):
     """The proposal of a random walk, always taken; `MetropolisHastings` of it leaves the target invariant.
 
     **Arguments:** those of `RandomWalkMetropolis`.
     """
 
-    target_log_prob_fn: Callable[..., Any]
-    new_state_fn: Callable[[PyTree, Any], PyTree]
+    target_log_prob_fn: LogDensity
+    new_state_fn: Proposal
 
-    def __init__(self, target_log_prob_fn: Callable[..., Any], new_state_fn: Callable[..., Any] | None = None):
-        self.target_log_prob_fn = as_callable(target_log_prob_fn, "UncalibratedRandomWalk: target_log_prob_fn")
-        new_state_fn = random_walk_normal_fn() if new_state_fn is None else new_state_fn
-        self.new_state_fn = as_callable(new_state_fn, "UncalibratedRandomWalk: new_state_fn")
+    def __init__(self, target_log_prob_fn: LogDensity, new_state_fn: Proposal | None = None):
+        self.target_log_prob_fn, self.new_state_fn = _fields(self, target_log_prob_fn, new_state_fn)
 
-    def step(self, state: DensityState, *, seed: Any) -> tuple[DensityState, UncalibratedInfo]:
+    def step(self, state: DensityState, *, seed: Seed) -> tuple[DensityState, UncalibratedInfo]:
         who = type(self).__name__
         position = self.new_state_fn(state.position, as_key(seed, f"{who}.step"))
         position = like(position, state.position, f"{who}: new_state_fn must return shapes {{}} like the state")
@@ -81,7 +91,7 @@ class UncalibratedRandomWalk(DensityKernel):
         return propose(state, DensityState(position, value), jnp.zeros_like(value))
 
 
-class RandomWalkMetropolis(Calibrated):
+class RandomWalkMetropolis(Calibrated[DensityState]):
     """A random walk whose steps are accepted with probability min(1, p(x') / p(x)) (Metropolis and others, 1953).
 
     **Arguments:**
@@ -93,14 +103,11 @@ class RandomWalkMetropolis(Calibrated):
     **Raises:** `ValueError`, in `step`, where `new_state_fn` returns another structure or shape.
     """
 
-    target_log_prob_fn: Callable[..., Any]
-    new_state_fn: Callable[[PyTree, Any], PyTree]
+    target_log_prob_fn: LogDensity
+    new_state_fn: Proposal
 
-    def __init__(self, target_log_prob_fn: Callable[..., Any], new_state_fn: Callable[..., Any] | None = None):
-        self.target_log_prob_fn = as_callable(target_log_prob_fn, "RandomWalkMetropolis: target_log_prob_fn")
-        new_state_fn = random_walk_normal_fn() if new_state_fn is None else new_state_fn
-        self.new_state_fn = as_callable(new_state_fn, "RandomWalkMetropolis: new_state_fn")
+    def __init__(self, target_log_prob_fn: LogDensity, new_state_fn: Proposal | None = None):
+        self.target_log_prob_fn, self.new_state_fn = _fields(self, target_log_prob_fn, new_state_fn)
 
-    @property  # type: ignore[misc]
-    def inner_kernel(self) -> UncalibratedRandomWalk:  # type: ignore[override]
+    def proposal_kernel(self) -> UncalibratedRandomWalk:
         return UncalibratedRandomWalk(self.target_log_prob_fn, self.new_state_fn)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Int, PyTree
 
 from distrax_like._misc import is_key, tree_where
 
-from ._kernel import TransitionKernel
+from ._kernel import TransitionKernel, check_state
 
 # Transitions between two looks at the host: enough that the look costs nothing, few enough that an interrupt is heard.
 CHUNK = 128
@@ -139,7 +139,9 @@ class Run(eqx.Module):
 
 
 def _init(kernel: Any, keep: Any, position: PyTree, key: Any) -> Any:
-    return kernel.init(position, seed=jax.random.fold_in(key, _INIT)), ()
+    state = kernel.init(position, seed=jax.random.fold_in(key, _INIT))
+    check_state(kernel, state)
+    return state, ()
 
 
 def _transitions(
@@ -190,15 +192,15 @@ def _interleaved(run: Run, state: Any, keys: Any, rest: tuple[Any, ...]) -> tupl
     def body(carry: Any) -> Any:
         state, work, scratch, done, rows = carry
         work, scratch = jax.vmap(kernel.tick)(state, work, scratch)
-        waiting = jax.vmap(kernel.waits)(work)
+        waiting = jax.vmap(kernel.needs_check)(work)
         there = state, scratch
-        work = _for_some(waiting, lambda work, there: kernel.turn(there[0], work, there[1]), work, there)
-        ended = jax.vmap(kernel.ended)(work)
+        work = _for_some(waiting, lambda work, there: kernel.check(there[0], work, there[1]), work, there)
+        ended = jax.vmap(kernel.is_done)(work)
         (state, work, done), rows = _for_some_with_rows(ended, restart, (state, work, done), keys, rows)
         return state, work, scratch, done, rows
 
     done = jnp.zeros(len(keys), jnp.int32)
-    work, scratch = jax.vmap(begin)(state, keys, done), jax.vmap(kernel.scratch)(state)
+    work, scratch = jax.vmap(begin)(state, keys, done), jax.vmap(kernel.checkpoints)(state)
     like = eqx.filter_eval_shape(jax.vmap(restart), (state, work, done), keys)[1][1]
     rows = jtu.tree_map(lambda x: jnp.zeros((len(counts), *x.shape), x.dtype), like)
     carry = state, work, scratch, done, rows

@@ -16,9 +16,10 @@ from jaxtyping import Array, Float, PyTree
 from distrax_like._misc import as_key
 from distrax_like.distributions import JointDistributionPinned
 
-from ._adaptation import DualAveragingState, DualAveragingStepSizeAdaptation
+from ._adaptation import DualAveragingState, DualAveragingStepSizeAdaptation, has_adaptable_step_size
 from ._checkpoint import Checkpoint
-from ._kernel import HamiltonianKernel, TransitionKernel
+from ._hamiltonian import HamiltonianKernel
+from ._kernel import TransitionKernel, check_state
 from ._metric import Metric
 from ._nuts import NoUTurnSampler
 from ._reducers import made, reduced
@@ -88,7 +89,7 @@ def sample(
     - `thin`: one draw is kept of so many transitions, of which `num_samples * thin` are made.
     - `kernel`: a function from the target to a kernel, by default to `NoUTurnSampler(target, 1.0)`.
     - `adaptation`: how to warm up, by default `FisherAdaptation()`. Of a kernel that is not Hamiltonian only the step
-      size is adapted, if it has one.
+      size is adapted, if it has one and its acceptance rate depends on it.
     - `trace_fn`: gets a chain's position and the kernel's info, and gives what to keep as `trace`.
     - `reducers`: names out of "moments", "covariance", "rhat" and "quantiles", each for every site; or a reducer of the
       draws; or a dictionary of reducers by the name of the site, or of pairs of a function of the draws and a reducer.
@@ -121,7 +122,7 @@ def sample(
 
     inner = _kernel(target, kernel)
     execution = choose_execution("sample", inner, execution)
-    adapts = num_warmup > 0 and hasattr(inner, "step_size")
+    adapts = num_warmup > 0 and has_adaptable_step_size(inner)
     chains = _Chains(
         inner, num_chains, seed, execution, adaptation if adapts else None, trace_fn, _checked_mesh(mesh, num_chains)
     )
@@ -172,7 +173,8 @@ def _kernel(target: Any, make: Callable[[Callable[..., Any]], TransitionKernel] 
         return target
     if isinstance(target, JointDistributionPinned):
         target = target.unconstrained()
-    if not callable(target):
+    log_density = target
+    if not callable(log_density):
         raise TypeError(
             f"sample: target must be a pinned model, a log density or a kernel, got {type(target).__name__}"
         )
@@ -187,7 +189,7 @@ class _Keep(eqx.Module):
 
     def __call__(self, kernel: TransitionKernel, state: Any, info: Any) -> dict[str, Any]:
         position = state.position
-        draw = as_draw(kernel.target_log_prob_fn, position)
+        draw = as_draw(kernel.log_density(), position)
         out = {"draws": draw, "stats": sample_stats(info)}
         if self.trace_fn is not None:
             out["trace"] = self.trace_fn(draw, info)
@@ -205,6 +207,7 @@ def _begin(run: Run, positions: PyTree, target_accept: float) -> tuple[Any, Floa
 
 def _begin_chain(kernel: Any, keep: Any, position: PyTree, key: Any, target_accept: float) -> Any:
     state = kernel.init(position, seed=key)
+    check_state(kernel, state)
     if not isinstance(kernel, HamiltonianKernel):
         return state, jnp.zeros(())
     return state, reasonable_log_step(kernel, state, key, target_accept)
@@ -268,7 +271,7 @@ class _Chains:
                 self._set_metric(self._adaptation.initial_metric(size))
             return self._begun(positions)
 
-        found = find_start("sample", self.kernel.target_log_prob_fn, init, self.num, self._seed, attempt)
+        found = find_start("sample", self.kernel.log_density(), init, self.num, self._seed, attempt)
         self.state = found[0]
         self._scale_step(found[1])
         share: float = getattr(self._adaptation, "settling_share", 0.0) if self._keep.learns else 0.0
@@ -277,7 +280,7 @@ class _Chains:
     def draw_like(self) -> PyTree:
         """The shapes and dtypes of one chain's draw."""
         one = jtu.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.state.position)
-        return eqx.filter_eval_shape(as_draw, self.kernel.target_log_prob_fn, one)
+        return eqx.filter_eval_shape(as_draw, self.kernel.log_density(), one)
 
     def warm_up(self, advance: Callable[[int], None]) -> bool:
         """Makes the next window, and says whether there was one."""

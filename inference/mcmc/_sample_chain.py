@@ -96,7 +96,7 @@ def sample_chain(
     between = _count("num_steps_between_results", num_steps_between_results)
     seed = as_key(seed, "sample_chain")
     position = as_position(current_state, "sample_chain")
-    chains = chains_shape(kernel.target_log_prob_fn, position, "sample_chain")
+    chains = chains_shape(kernel.log_density(), position, "sample_chain")
     kernel, execution = _choose_execution(kernel, position, chains, execution)
 
     run = Run(kernel, seed, jnp.zeros((), jnp.int32), chains, execution)
@@ -162,7 +162,7 @@ def _choose_execution(
         return kernel, "sequential"
     one = jtu.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape[len(chains) :], x.dtype), position)
     try:
-        separable = eqx.filter_eval_shape(evaluate, kernel.target_log_prob_fn, one).shape == ()
+        separable = eqx.filter_eval_shape(evaluate, kernel.log_density(), one).shape == ()
     except Exception:  # The user's function may fail in any way on a state without its leading axes.
         separable = False
     if separable:
@@ -172,13 +172,13 @@ def _choose_execution(
             'sample_chain: execution="sequential" needs a target that is a scalar at one chain\'s state; this one '
             f"seems to have parameters of its own for each of the chains {chains}"
         )
-    target = kernel.target_log_prob_fn
+    target = kernel.log_density()
     # A rule of custom_vmap must not close over traced arrays, and a user's function may: those become arguments of
     # it. Only then, because a converted function is a new one each time and would be compiled each time.
     parts = position if isinstance(position, tuple | list) else (position,)
     converted = eqx.filter_closure_convert(target, *parts)
     target = ChainsTarget(converted if _is_traced(converted) else target, chains)
-    return eqx.tree_at(lambda k: k.target_log_prob_fn, kernel, target), execution or "batched"
+    return eqx.tree_at(lambda k: k.log_density(), kernel, target), execution or "batched"
 
 
 def _check_start(results: KernelResults, chains: tuple[int, ...]) -> KernelResults:

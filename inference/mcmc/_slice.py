@@ -1,7 +1,7 @@
 """Slice sampling along random directions."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +10,19 @@ from equinox import Module, field
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from distrax_like._misc import as_callable, as_key
+from distrax_like._misc import Seed, as_callable, as_key
 
 from ._density import DensityKernel, DensityState, log_density
-from ._kernel import as_step_size, flat_step_size
+from ._hamiltonian import StepSize, as_step_size, flat_step_size
+from ._kernel import LogDensity
 
-# A bracket shrinks by about a third a time, so that this many leave nothing of it but by a density that is on its
-# slice nowhere, not even where the chain is.
+# A bracket shrinks by about a third each time. After so many it is empty to rounding: the density is then above the
+# height nowhere, not even where the chain is.
 MAX_SHRINKAGES = 200
+
+#: The log density at a distance along a line, and whether one of its values is above the height of the slice.
+Density: TypeAlias = Callable[[Array], Array]
+Above: TypeAlias = Callable[[Array], Bool[Array, ""]]
 
 
 class SliceInfo(Module):
@@ -27,8 +32,9 @@ class SliceInfo(Module):
     - `step_size`: the one used, as the kernel holds it.
     - `num_doublings`: how often the bracket was doubled.
     - `num_shrinkages`: how many candidates were refused.
-    - `reach_max_doublings`: whether the bracket was still to grow at its maximal size.
-    - `is_accepted`: whether a candidate was found; only a density that is not finite, or not deterministic, has none.
+    - `reach_max_doublings`: whether an end of the bracket was still above the height at its maximal size.
+    - `is_accepted`: whether a candidate was found; none is found only if the density is not finite or not
+      deterministic.
     """
 
     target_log_prob: Float[Array, "..."]
@@ -39,13 +45,13 @@ class SliceInfo(Module):
     is_accepted: Bool[Array, "..."]
 
 
-class SliceSampler(DensityKernel):
+class SliceSampler(DensityKernel[SliceInfo]):
     """Draws uniformly from the points of a random line through the position whose density is above a random height.
 
     The line's points above the height are bracketed by doubling a randomly placed interval until both its ends are
-    below; candidates are drawn from the bracket, which shrinks to those refused, until one is above the height from
-    which the same bracket could have been found (Neal, 2003, figures 4 to 6). It needs no gradient, is never stuck, and
-    a step size that is wrong by a factor costs as many evaluations as the factor has bits.
+    below. Candidates are drawn from the bracket, which shrinks to each one that is refused, until one is above the
+    height and could itself have led to the same bracket (Neal, 2003, figures 4 to 6). The sampler needs no gradient and
+    always moves; a step size that is wrong by a factor of 2^k costs about k more evaluations, so it is not adapted.
 
     **Arguments:**
 
@@ -55,18 +61,20 @@ class SliceSampler(DensityKernel):
     - `max_doublings`: how often the interval may be doubled.
     """
 
-    target_log_prob_fn: Callable[..., Any]
+    step_size_is_adaptable: ClassVar[bool] = False
+
+    target_log_prob_fn: LogDensity
     step_size: PyTree[Float[Array, "..."]]
     max_doublings: int = field(static=True)
 
-    def __init__(self, target_log_prob_fn: Callable[..., Any], step_size: Any, max_doublings: int):
+    def __init__(self, target_log_prob_fn: LogDensity, step_size: StepSize, max_doublings: int):
         if max_doublings < 0:
             raise ValueError(f"SliceSampler: max_doublings must not be negative, got {max_doublings}")
         self.target_log_prob_fn = as_callable(target_log_prob_fn, "SliceSampler: target_log_prob_fn")
         self.step_size = as_step_size(step_size)
         self.max_doublings = max_doublings
 
-    def step(self, state: DensityState, *, seed: Any) -> tuple[DensityState, SliceInfo]:
+    def step(self, state: DensityState, *, seed: Seed) -> tuple[DensityState, SliceInfo]:
         who = "SliceSampler"
         direction_key, height_key, place_key, double_key, shrink_key = jax.random.split(as_key(seed, f"{who}.step"), 5)
         x0, unravel = ravel_pytree(state.position)
@@ -80,7 +88,7 @@ class SliceSampler(DensityKernel):
             value = log_density(self.target_log_prob_fn, unravel(x), who)
             return jnp.where(jnp.isfinite(value) & jnp.all(jnp.isfinite(x)), value, -jnp.inf)
 
-        def above(value: Array) -> Array:
+        def above(value: Array) -> Bool[Array, ""]:
             # Not strictly above: where the exponential is lost to rounding, the position itself is on the slice.
             return (value >= height) & (value > -jnp.inf)
 
@@ -100,21 +108,23 @@ class SliceSampler(DensityKernel):
 
 
 def double(
-    density: Callable[[Array], Array],
-    above: Callable[[Array], Array],
+    density: Density,
+    above: Above,
     low: Array,
     high: Array,
     lefts: Bool[Array, " n"],
 ) -> tuple[Array, ...]:
-    """Doubles an interval to the left or right, as `lefts` says, until both ends are below the height: its ends, how
-    often it was doubled, and whether more was to do."""
+    """Doubles an interval to the left or right, as `lefts` says, until both ends are below the height.
+
+    **Returns:** its ends, how often it was doubled, and whether an end is still above the height.
+    """
     num = lefts.shape[0]
 
-    def grows(carry: Any) -> Array:
+    def grows(carry: tuple[Array, ...]) -> Bool[Array, ""]:
         _, _, at_low, at_high, count = carry
         return (above(at_low) | above(at_high)) & (count < num)
 
-    def grow(carry: Any) -> Any:
+    def grow(carry: tuple[Array, ...]) -> tuple[Array, ...]:
         low, high, at_low, at_high, count = carry
         left = lefts[count]
         new = jnp.where(left, low - (high - low), high + (high - low))
@@ -123,7 +133,7 @@ def double(
         high, at_high = jnp.where(left, high, new), jnp.where(left, at_high, value)
         return low, high, at_low, at_high, count + 1
 
-    carry = low, high, density(low), density(high), jnp.zeros((), jnp.int32)
+    carry: tuple[Array, ...] = low, high, density(low), density(high), jnp.zeros((), jnp.int32)
     if num:
         carry = jax.lax.while_loop(grows, grow, carry)
     low, high, at_low, at_high, count = carry
@@ -131,44 +141,52 @@ def double(
 
 
 def acceptable(
-    density: Callable[[Array], Array],
-    above: Callable[[Array], Array],
+    density: Density,
+    above: Above,
     low: Array,
     high: Array,
     t: Array,
     worth: Bool[Array, ""],
 ) -> Bool[Array, ""]:
-    """Whether doubling from an interval around t, rather than around 0, could have come to the same bracket: none of
-    the halves on the way down to t from where it parts with 0 has both ends below. Not looked at unless `worth`."""
+    """Whether doubling from an interval around t, rather than around 0, could have led to the same bracket.
 
-    def goes_on(carry: Any) -> Array:
+    That is so unless one of the nested halves around t that no longer contain 0 has both ends below the height. The
+    result is false without a test where `worth` is false.
+    """
+
+    def goes_on(carry: tuple[Array, ...]) -> Bool[Array, ""]:
         low, high, _, good = carry
         return good & (high - low > 1.1)
 
-    def halve(carry: Any) -> Any:
-        low, high, apart, _ = carry
+    def halve(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        low, high, separate, _ = carry
         middle = 0.5 * (low + high)
-        apart |= (middle > 0) == (t >= middle)  # 0 and t in different halves
+        separate |= (middle > 0) == (t >= middle)  # 0 and t in different halves
         low, high = jnp.where(t < middle, low, middle), jnp.where(t < middle, middle, high)
-        return low, high, apart, ~apart | above(density(low)) | above(density(high))
+        return low, high, separate, ~separate | above(density(low)) | above(density(high))
 
-    return jax.lax.while_loop(goes_on, halve, (low, high, jnp.asarray(False), worth))[3]
+    carry: tuple[Array, ...] = low, high, jnp.asarray(False), worth
+    return jax.lax.while_loop(goes_on, halve, carry)[3]
 
 
 def shrink(
-    candidate: Callable[[Array], tuple[Array, Array]], low: Array, high: Array, key: Any, first: Array | None = None
+    candidate: Callable[[Array], tuple[Array, Array]], low: Array, high: Array, key: Seed, first: Array | None = None
 ) -> tuple[Array, ...]:
-    """Draws from a bracket of 0, which shrinks to the points refused, until one is not: the point, its value, how many
-    were refused, and whether one was found. The first may be given."""
+    """Draws candidates from a bracket around 0, which shrinks to each one that is refused, until one is accepted.
+
+    **Arguments:** `candidate`: whether a point is accepted, and its value; `first`: the first candidate, if given.
+
+    **Returns:** the last candidate, its value, how many were refused, and whether this one was accepted.
+    """
 
     def draw(low: Array, high: Array, count: Array) -> Array:
         return low + (high - low) * jax.random.uniform(jax.random.fold_in(key, count), (), low.dtype)
 
-    def searches(carry: Any) -> Array:
+    def searches(carry: tuple[Array, ...]) -> Bool[Array, ""]:
         *_, count, found = carry
         return ~found & (count < MAX_SHRINKAGES)
 
-    def refuse(carry: Any) -> Any:
+    def refuse(carry: tuple[Array, ...]) -> tuple[Array, ...]:
         low, high, t, _, count, _ = carry
         low, high = jnp.where(t < 0, t, low), jnp.where(t < 0, high, t)
         t = draw(low, high, count + 1)
@@ -178,5 +196,6 @@ def shrink(
     count = jnp.zeros((), jnp.int32)
     t = draw(low, high, count) if first is None else first
     found, value = candidate(t)
-    _, _, t, value, count, found = jax.lax.while_loop(searches, refuse, (low, high, t, value, count, found))
+    carry: tuple[Array, ...] = low, high, t, value, count, found
+    _, _, t, value, count, found = jax.lax.while_loop(searches, refuse, carry)
     return t, value, count, found

@@ -1,25 +1,27 @@
-"""Hamiltonian Monte Carlo with jittered trajectories whose length many chains learn: ChEES and SNAPER."""
+"""Hamiltonian Monte Carlo with jittered trajectories whose length is learnt by many chains: ChEES and SNAPER."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 from equinox import field
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from distrax_like._misc import as_callable, as_key, promote
+from distrax_like._misc import Numeric, Seed, as_key, promote
 
-from ._kernel import (
+from ._hamiltonian import (
     HamiltonianInfo,
     HamiltonianKernel,
     HamiltonianState,
+    StepSize,
     accepts,
-    as_step_size,
     as_vectors,
+    at_least_one,
+    hamiltonian_fields,
 )
+from ._kernel import LogDensity, Position
 from ._metric import DiagonalMetric, Metric
 
 
@@ -36,23 +38,23 @@ class Proposal(NamedTuple):
     velocity: Float[Array, "..."]
 
 
-class DynamicHamiltonianMonteCarlo(HamiltonianKernel):
+class DynamicHamiltonianMonteCarlo(HamiltonianKernel[DynamicState, HamiltonianInfo]):
     r"""Hamiltonian Monte Carlo with trajectories of jittered length.
 
     Transition i takes $\lceil 2 h_i T / \epsilon \rceil$ leapfrog steps, at least 1, with $h_i$ the i-th number of
     van der Corput's sequence of base 2, which is more even on (0, 1) than random numbers. All chains take the same
-    number, so in a batch none waits for another; none of it depends on the state.
+    number of steps, so in a batch none waits for another. The number does not depend on the state.
 
     **Arguments:**
 
     - `target_log_prob_fn`, `step_size`, `metric`: as for `HamiltonianMonteCarlo`.
-    - `trajectory_length`: T, the mean length in units of the step size; an array, so that it may be learnt.
-    - `max_leapfrog_steps`: no transition takes more.
+    - `trajectory_length`: T, the mean length in units of the step size; an array, so that it can be learnt.
+    - `max_leapfrog_steps`: the largest number of leapfrog steps in a transition.
 
     **Raises:** `ValueError` where `max_leapfrog_steps` is less than 1.
     """
 
-    target_log_prob_fn: Callable[..., Any]
+    target_log_prob_fn: LogDensity
     step_size: PyTree[Float[Array, "..."]]
     trajectory_length: Float[Array, ""]
     metric: Metric
@@ -60,23 +62,20 @@ class DynamicHamiltonianMonteCarlo(HamiltonianKernel):
 
     def __init__(
         self,
-        target_log_prob_fn: Callable[..., Any],
-        step_size: Any,
-        trajectory_length: Any,
+        target_log_prob_fn: LogDensity,
+        step_size: StepSize,
+        trajectory_length: Numeric,
         max_leapfrog_steps: int = 1000,
         metric: Metric | None = None,
     ):
-        who = "DynamicHamiltonianMonteCarlo"
-        if max_leapfrog_steps < 1:
-            raise ValueError(f"{who}: max_leapfrog_steps must be at least 1, got {max_leapfrog_steps}")
-        self.target_log_prob_fn = as_callable(target_log_prob_fn, f"{who}: target_log_prob_fn")
-        self.step_size = as_step_size(step_size)
+        self.target_log_prob_fn, self.step_size, self.metric = hamiltonian_fields(
+            self, target_log_prob_fn, step_size, metric
+        )
         self.trajectory_length = promote(trajectory_length)
-        self.metric = DiagonalMetric() if metric is None else metric
-        self.max_leapfrog_steps = max_leapfrog_steps
+        self.max_leapfrog_steps = at_least_one(self, max_leapfrog_steps=max_leapfrog_steps)
 
-    def init(self, position: PyTree, *, seed: Any = None) -> DynamicState:
-        return _indexed(super().init(position), jnp.zeros((), jnp.int32))
+    def init(self, position: Position, *, seed: Seed | None = None) -> DynamicState:
+        return _indexed(self.initial_state(position), jnp.zeros((), jnp.int32))
 
     def num_leapfrog_steps(self, index: Int[Array, ""]) -> Int[Array, ""]:
         """How many leapfrog steps transition `index` takes."""
@@ -85,24 +84,24 @@ class DynamicHamiltonianMonteCarlo(HamiltonianKernel):
         wanted = jnp.ceil(2 * halton(index) * self.trajectory_length / (sum(parts) / len(parts)))
         return jnp.clip(wanted, 1, self.max_leapfrog_steps).astype(jnp.int32)
 
-    def step(self, state: DynamicState, *, seed: Any) -> tuple[DynamicState, HamiltonianInfo]:
+    def step(self, state: DynamicState, *, seed: Seed) -> tuple[DynamicState, HamiltonianInfo]:
         state, info, _ = self.propose(state, self.num_leapfrog_steps(state.index), seed=seed)
         return state, info
 
     def propose(
-        self, state: DynamicState, num_leapfrog_steps: Int[Array, ""], *, seed: Any
+        self, state: DynamicState, num_leapfrog_steps: Int[Array, ""], *, seed: Seed
     ) -> tuple[DynamicState, HamiltonianInfo, Proposal]:
         """`step` with a given number of leapfrog steps; also returns the end of the trajectory."""
         momentum_key, accept_key = jax.random.split(as_key(seed, "DynamicHamiltonianMonteCarlo.step"))
-        flat = self._flat(state)
-        end = flat.trajectory(flat.draw_momentum(momentum_key), num_leapfrog_steps)
-        settled, info = self._settle(flat, end, accepts(accept_key, end.log_ratio), num_leapfrog_steps)
+        space = self.phase_space(state)
+        end = space.trajectory(space.draw_momentum(momentum_key), num_leapfrog_steps)
+        concluded, info = self.conclude(space, end, accepts(accept_key, end.log_ratio), num_leapfrog_steps)
         # Velocities in units of the metric's scale: a step moves x by step_size times this.
-        proposal = Proposal(end.position, flat.metric.scale * end.momentum[-1])
-        return _indexed(settled, state.index + 1), info, proposal
+        proposal = Proposal(end.position, space.metric.scale * end.momentum[-1])
+        return _indexed(concluded, state.index + 1), info, proposal
 
 
-def _indexed(state: HamiltonianState, index: Array) -> DynamicState:
+def _indexed(state: HamiltonianState, index: Int[Array, ""]) -> DynamicState:
     return DynamicState(state.position, state.target_log_prob, state.grads_target_log_prob, index)
 
 
@@ -119,15 +118,15 @@ def chees_criterion(
     previous_state: Float[Array, "chains d"],
     proposed_state: Float[Array, "chains d"],
     accept_prob: Float[Array, " chains"],
-    trajectory_length: Any,
+    trajectory_length: ArrayLike,
 ) -> Float[Array, " chains"]:
     r"""The change of the estimator of the expected square (Hoffman, Radul and Sountsov, 2021).
 
     $\frac14 (|x' - \mu'|^2 - |x - \mu|^2)^2$ for each chain, with the means over the chains, that of the
-    proposals weighted by the acceptance probabilities. What a length is to maximise is the mean over the chains with
-    those weights.
+    proposals weighted by the acceptance probabilities. The trajectory length is to maximise the mean over the chains
+    with those weights.
 
-    **Arguments:** positions before a transition and proposed by it; `trajectory_length`: is not used.
+    **Arguments:** positions before a transition and proposed by it; `trajectory_length`: not used.
     """
     del trajectory_length
     before = previous_state - jnp.mean(previous_state, axis=0)
@@ -140,10 +139,10 @@ def snaper_criterion(
     previous_state: Float[Array, "chains d"],
     proposed_state: Float[Array, "chains d"],
     accept_prob: Float[Array, " chains"],
-    trajectory_length: Any,
+    trajectory_length: ArrayLike,
     direction: Float[Array, " d"],
-    state_mean: Any = None,
-    state_mean_weight: Any = 0.0,
+    state_mean: Float[Array, " d"] | None = None,
+    state_mean_weight: float | Float[Array, ""] = 0.0,
 ) -> Float[Array, " chains"]:
     r"""The change of the squared projection onto `direction` per unit of length.
 
@@ -154,9 +153,9 @@ def snaper_criterion(
     `state_mean`: a mean from earlier states, which counts with `state_mean_weight` beside that of the chains.
     """
     v = direction / jnp.maximum(jnp.sqrt(jnp.sum(direction**2)), jnp.finfo(direction.dtype).tiny)
-    means = jnp.mean(previous_state, axis=0), _weighted_mean(proposed_state, accept_prob)
+    means = [jnp.mean(previous_state, axis=0), _weighted_mean(proposed_state, accept_prob)]
     if state_mean is not None:
-        means = tuple(state_mean_weight * state_mean + (1 - state_mean_weight) * m for m in means)
+        means = list(state_mean_weight * state_mean + (1 - state_mean_weight) * m for m in means)
     before, after = (jnp.sum((x - m) * v, -1) for x, m in zip((previous_state, proposed_state), means))
     return (after**2 - before**2) ** 2 / trajectory_length
 
@@ -167,7 +166,7 @@ def _weighted_mean(x: Array, weight: Array) -> Array:
 
 
 class _Learnt(eqx.Module):
-    """What is learnt, and the sums it is learnt with; vectors are of the flat position."""
+    """What has been learnt, and the running sums for it; vectors are of the raveled position."""
 
     log_step: Array
     log_step_average: Array
@@ -181,13 +180,13 @@ class _Learnt(eqx.Module):
 
 
 def sample_snaper_hmc(
-    target_log_prob_fn: Callable[..., Any],
-    positions: PyTree,
+    target_log_prob_fn: LogDensity,
+    positions: Position,
     num_adaptation_steps: int = 1000,
     *,
-    seed: Any,
+    seed: Seed,
     criterion: str = "snaper",
-    init_step_size: Any = 0.1,
+    init_step_size: Numeric = 0.1,
     num_mala_steps: int = 100,
     max_leapfrog_steps: int = 1000,
     trajectory_length_adaptation_rate: float = 0.05,
@@ -198,22 +197,22 @@ def sample_snaper_hmc(
 
     The step size follows, by dual averaging, the harmonic mean over the chains of the acceptance probabilities; the
     scales are running standard deviations over chains and time. The logarithm of the mean trajectory length climbs the
-    criterion by Adam: along the trajectory of a chain the criterion changes at the rate of its proposal's velocity, and
-    with the length by 2 h, h the jitter. The principal component of `snaper_criterion` follows Oja's rule in units of
-    the scales. Unlike TFP's function of the name this one only learns: `jax.vmap(kernel.step)` draws.
+    criterion by Adam: the derivative of a chain's proposal by the mean length is 2 h times its velocity, h the jitter.
+    The principal component of `snaper_criterion` follows Oja's rule in units of the scales. Unlike TFP's function of
+    this name, this one only adapts; `jax.vmap(kernel.step)` then draws.
 
     **Arguments:**
 
     - `target_log_prob_fn`: of one chain, up to a constant.
     - `positions`: a pytree like one chain's position, with a leading axis of at least two chains.
-    - `num_adaptation_steps`: how many transitions learn. In the first `num_mala_steps` of them, at most a tenth, each
-      takes one leapfrog step, and the length stays what one step is.
+    - `num_adaptation_steps`: how many transitions adapt. The first `num_mala_steps` of them, at most a tenth of all,
+      take one leapfrog step each, and the length stays one step size.
     - `criterion`: `"snaper"` or `"chees"`.
-    - `init_step_size`: where the step size starts, in units of the scales, which start at 1.
-    - `max_leapfrog_steps`: no transition takes more.
+    - `init_step_size`: the first step size, in units of the scales, which start at 1.
+    - `max_leapfrog_steps`: the largest number of leapfrog steps in a transition.
     - `trajectory_length_adaptation_rate`: Adam's rate.
-    - `target_accept_prob`: for the harmonic mean.
-    - `ema_factor`: running means are over the last 1 / `ema_factor` of the transitions.
+    - `target_accept_prob`: the harmonic mean to reach.
+    - `ema_factor`: running means are over about the last 1 / `ema_factor` of the transitions.
 
     **Returns:** the kernel, with the learnt step size and length averaged, and the chains' states.
 
@@ -240,8 +239,8 @@ def sample_snaper_hmc(
 @eqx.filter_jit
 def _learn(
     kernel: DynamicHamiltonianMonteCarlo,
-    positions: PyTree,
-    seed: Any,
+    positions: Position,
+    seed: Seed,
     num_steps: int,
     num_mala_steps: int,
     criterion: str,
@@ -254,7 +253,7 @@ def _learn(
     zero, tiny = jnp.zeros((), x.dtype), jnp.finfo(x.dtype).tiny
     start = jnp.log(kernel.step_size)
     principal = jax.random.normal(jax.random.fold_in(seed, num_steps), (dim,), x.dtype)
-    # The scales start at 1, and stay there until the chains have moved.
+    # The scales start at 1, and keep that value until the chains have moved.
     learnt = _Learnt(
         start, start, zero, start, start, (zero, zero), jnp.mean(x, 0), jnp.ones_like(x[0]), principal / jnp.sqrt(dim)
     )
@@ -277,19 +276,19 @@ def _learn(
         now = (t + 1).astype(x.dtype)
         mala = t < num_mala_steps
         current = configured(old.log_step, old.log_length, old.variance)
-        # The same for all chains, so that the batch is a loop and not a masked one.
+        # The same number for all chains, so that their batch runs one loop without masks.
         num_leapfrog = jnp.where(mala, 1, current.num_leapfrog_steps(t))
         keys = jax.random.split(jax.random.fold_in(seed, t), chains)
         new, info, proposal = jax.vmap(lambda s, key: current.propose(s, num_leapfrog, seed=key))(states, keys)
         previous = as_vectors(states.position)
         accept = jnp.exp(jnp.minimum(info.log_accept_ratio, 0))
-        # A trajectory that ran away counts for nothing, and must not make the others' sum NaN.
+        # A trajectory that diverged has no weight, and must not make the sum over the others NaN.
         ok = jnp.isfinite(proposal.position).all(-1) & jnp.isfinite(proposal.velocity).all(-1) & (accept > 0)
         accept = jnp.where(ok, accept, 0)
         proposed = jnp.where(ok[:, None], proposal.position, previous)
         velocity = jnp.where(ok[:, None], proposal.velocity, 0)
 
-        # Step size: as DualAveragingStepSizeAdaptation, shrunk towards where it is, for it starts anywhere.
+        # Step size: as DualAveragingStepSizeAdaptation, shrunk towards ten times the first one.
         harmonic = 1 / jnp.mean(1 / jnp.maximum(accept, 1e-3))
         error_sum = old.error_sum + target_accept_prob - harmonic
         log_step = start + jnp.log(10.0) - error_sum * jnp.sqrt(now) / (0.05 * (now + 10))
@@ -297,15 +296,15 @@ def _learn(
         weight = now**-0.75
         log_step_average = weight * log_step + (1 - weight) * old.log_step_average
 
-        # Length: the criterion depends on it explicitly, and by the proposals. Those move with their velocity; with
-        # the jitter the lengths of all trajectories are multiples of the mean.
+        # Length: the criterion depends on it explicitly, and through the proposals. Those move with their velocity, and
+        # with the jitter the length of each trajectory is a multiple of the mean.
         length = jnp.exp(old.log_length)
         scale = jnp.sqrt(old.variance)
         share = 1 - jnp.minimum(1, ema_factor / (now + ema_factor))
         args = previous, accept, length, scale, old.principal, old.mean, share
         slopes, explicit = jax.grad(value, argnums=(0, 3))(proposed, *args)
-        taken = num_leapfrog * jnp.exp(old.log_step)
-        slope = taken * jnp.sum(slopes * velocity) + length * explicit
+        length_taken = num_leapfrog * jnp.exp(old.log_step)
+        slope = length_taken * jnp.sum(slopes * velocity) + length * explicit
         slope = jnp.where(jnp.isfinite(slope) & ~mala, slope, 0)
         steps = jnp.maximum(now - num_mala_steps, 1)
         first = 0.9 * old.adam[0] + 0.1 * slope

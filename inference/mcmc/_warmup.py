@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ._kernel import energy_drop, hamiltonian
+from ._hamiltonian import energy_drop, hamiltonian
 from ._metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
 
 # Up to this many coordinates a product with a full matrix costs less than with a useful number of directions.
@@ -198,7 +198,7 @@ def reasonable_log_step(kernel: Any, state: Any, key: Any, target: float) -> Flo
 
     It is doubled, or halved, until the acceptance crosses the target, as in Stan.
     """
-    flat = kernel._flat(state)
+    flat = kernel.phase_space(state)
     p, force = flat.draw_momentum(key), flat.force(flat.grad)
     start = hamiltonian(flat.target_log_prob, p)
 

@@ -17,10 +17,10 @@ from distrax_like.inference.mcmc import (
     TransitionKernel,
 )
 from distrax_like.inference.mcmc._density import DensityKernel, log_density
-from distrax_like.inference.mcmc._kernel import accepts, as_vectors
+from distrax_like.inference.mcmc._hamiltonian import accepts, as_vectors
 
 
-class CloudRandomWalk(DensityKernel):
+class CloudRandomWalk(DensityKernel[MetropolisHastingsInfo]):
     """Metropolis's random walk with normal steps of covariance `step_size`² L Lᵀ.
 
     **Arguments:** `target_log_prob_fn`: the log density up to a constant; `step_size`: a number; `factor`: L, a matrix

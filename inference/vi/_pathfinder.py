@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from distrax_like._misc import as_callable, as_key, tree_where
 from distrax_like.distributions import JointDistributionPinned
-from distrax_like.inference.mcmc._kernel import as_vectors
+from distrax_like.inference.mcmc._hamiltonian import as_vectors
 from distrax_like.inference.mcmc._start import find_start
 from distrax_like.inference.mcmc._target import as_draw, evaluate, value_and_grad
 from distrax_like.inference.optimizer._directions import ScaleByLBFGSState, remember

@@ -1,5 +1,7 @@
 """Mistakes that a type checker must see. Each has an ignore for the rule that finds it; one too many is an error."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -31,6 +33,10 @@ kernel.matrix()  # pyright: ignore[reportCallIssue]
 tfd.GaussianProcess(jnp.ones(3), jnp.ones((3, 1)))  # pyright: ignore[reportArgumentType]
 
 tfp.mcmc.NoUTurnSampler(normal.log_prob)  # pyright: ignore[reportCallIssue]
+tfp.mcmc.HamiltonianMonteCarlo(normal.log_prob, 0.1, 3).step(jnp.zeros(2), seed=key)  # pyright: ignore[reportArgumentType]
+slices = tfp.mcmc.SliceSampler(normal.log_prob, 0.1, 3)
+tfp.mcmc.DualAveragingStepSizeAdaptation(slices, 5)  # pyright: ignore[reportArgumentType]
+tfp.mcmc.MetropolisHastings(slices)  # pyright: ignore[reportArgumentType]
 tfp.mcmc.sample_chain("10", current_state=jnp.zeros(2))  # pyright: ignore[reportArgumentType]
 tfp.sample(normal.log_prob, 0.0, num_draws=10, seed=key)  # pyright: ignore[reportCallIssue]
 tfp.sample(normal.log_prob, 0.0, num_chains=2.5, seed=key)  # pyright: ignore[reportArgumentType]
@@ -43,3 +49,11 @@ tfp.vi.pathfinder(normal.log_prob, 0.0, num_draws="many", seed=key)  # pyright: 
 class Wrong(tfd.Distribution):
     def _log_prob(self, value: str) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
         return jnp.zeros(())
+
+
+class NoPosition(NamedTuple):
+    place: Array
+
+
+class Lost(tfp.mcmc.TransitionKernel[NoPosition, tuple]):  # pyright: ignore[reportInvalidTypeArguments]
+    pass

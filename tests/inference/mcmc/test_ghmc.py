@@ -13,7 +13,7 @@ import pytest
 from scipy import special, stats
 
 from distrax_like.inference import mcmc
-from distrax_like.inference.mcmc import _ghmc, _kernel
+from distrax_like.inference.mcmc import _ghmc, _hamiltonian
 from distrax_like.inference.mcmc._ghmc import GeneralizedHamiltonianMonteCarlo, meads
 
 from .conservation import NUM, STARTS, banana
@@ -69,8 +69,8 @@ def _unwrapped(u):
     ("where", "name", "mutant"),
     [
         (_ghmc, "_wrapped", _unwrapped),
-        (_kernel, "energy_drop", lambda start, end: jnp.zeros_like(start)),
-        (_kernel, "hamiltonian", lambda value, p: -value),
+        (_hamiltonian, "energy_drop", lambda start, end: jnp.zeros_like(start)),
+        (_hamiltonian, "hamiltonian", lambda value, p: -value),
         (
             _ghmc,
             "_persistent",

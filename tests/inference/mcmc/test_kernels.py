@@ -5,11 +5,12 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
 from distrax_like.inference import mcmc
-from distrax_like.inference.mcmc import _hash, _kernel, _nuts
+from distrax_like.inference.mcmc import _hamiltonian, _hash, _nuts
 
 from .conservation import BOUND, NUM, STARTS, banana, distance, one_step
 
@@ -22,12 +23,12 @@ def trajectory(step_size, num_steps, target=quartic):
     kernel = mcmc.HamiltonianMonteCarlo(target, step_size, 1)
 
     def run(x, p):
-        flat = kernel._flat(kernel.init(x))
+        space = kernel.phase_space(kernel.init(x))
 
         def body(_, carry):
-            return flat.leapfrog(1, *carry)[:3]
+            return space.leapfrog(1, *carry)[:3]
 
-        x, p, _ = jax.lax.fori_loop(0, num_steps, body, (x, p[None], flat.force(flat.grad)))
+        x, p, _ = jax.lax.fori_loop(0, num_steps, body, (x, p[None], space.force(space.grad)))
         return x, p[0]
 
     return jax.jit(run)
@@ -58,7 +59,8 @@ def test_leapfrog_preserves_volume():
 def test_leapfrog_energy_error_is_of_second_order():
     def error(num_steps):
         x, p = trajectory(1.0 / num_steps, num_steps)(x0, p0)
-        return abs(float(_kernel.hamiltonian(quartic(x), p[None]) - _kernel.hamiltonian(quartic(x0), p0[None])))
+        energy = _hamiltonian.hamiltonian
+        return abs(float(energy(quartic(x), p[None]) - energy(quartic(x0), p0[None])))
 
     errors = [error(n) for n in (32, 64, 128)]
     slopes = np.diff(np.log2(errors))
@@ -99,19 +101,19 @@ def test_nuts_conserves_its_target(extra):
     assert len(np.unique(info.leapfrogs_taken)) > 4
 
 
-def _euler(flat, sign, x, p, force):
+def _euler(space, sign, x, p, force):
     p = p + sign * force
-    x = x + sign * flat.step_size * p[-1]
-    value, grad = flat.value_and_grad(x)
-    return x, p, flat.force(grad), value, grad
+    x = x + sign * space.step_size * p[-1]
+    value, grad = space.value_and_grad(x)
+    return x, p, space.force(grad), value, grad
 
 
 @pytest.mark.parametrize(
     ("kernel", "where", "name", "mutant"),
     [
-        (HMC, _kernel.Flat, "leapfrog", _euler),
-        (HMC, _kernel, "energy_drop", lambda start, end: end - start),
-        (NUTS, _kernel.Flat, "leapfrog", _euler),
+        (HMC, _hamiltonian.PhaseSpace, "leapfrog", _euler),
+        (HMC, _hamiltonian, "energy_drop", lambda start, end: end - start),
+        (NUTS, _hamiltonian.PhaseSpace, "leapfrog", _euler),
         (NUTS, _nuts, "energy_drop", lambda start, end: jnp.zeros_like(start)),
         (NUTS, _nuts, "uniform", lambda words, a, b, dtype: jnp.full(jnp.shape(a), 1e-9, dtype)),
     ],
@@ -152,13 +154,14 @@ def test_the_checkpoints_find_the_blocks_that_turn(extra, check):
     @jax.vmap
     def run(momenta):
         def body(carry, p):
-            leaf, p_sum, before, rows = carry
-            rows = kernel._write(leaf, before, p[None], p_sum + p, rows)
-            turning = check(kernel, leaf, p[None], p_sum + p, rows)
-            return (leaf + 1, p_sum + p, p[None], rows), turning
+            leaf, p_sum, before, checkpoints = carry
+            checkpoints = kernel._write(leaf, before, p[None], p_sum + p, checkpoints)
+            turning = check(kernel, leaf, p[None], p_sum + p, checkpoints)
+            return (leaf + 1, p_sum + p, p[None], checkpoints), turning
 
-        rows = tuple(jnp.full(shape, jnp.nan) for shape in ((7, 1, 2), (7, 2), (7, 1, 2)))[: 3 if extra else 2]
-        start = jnp.zeros((), jnp.int32), jnp.zeros(2), jnp.zeros((1, 2)), rows
+        of_momenta, of_sums = jnp.full((7, 1, 2), jnp.nan), jnp.full((7, 2), jnp.nan)
+        checkpoints = _nuts.Checkpoints(of_momenta, of_sums, of_momenta if extra else None)
+        start = jnp.zeros((), jnp.int32), jnp.zeros(2), jnp.zeros((1, 2)), checkpoints
         return jax.lax.scan(body, start, momenta)[1]
 
     found = np.asarray(run(jnp.swapaxes(momenta, 0, 1)))
@@ -399,12 +402,14 @@ def test_construction_errors():
         mcmc.HamiltonianMonteCarlo(banana, 0.1, 0)
 
 
-def test_the_target_of_one_chain_is_a_scalar():
+def test_the_target_of_one_chain_is_a_scalar(monkeypatch):
     kernel = mcmc.HamiltonianMonteCarlo(lambda x: -0.5 * jnp.sum(x**2, -1), 0.1, 2)
     with pytest.raises(
         ValueError, match=r"HamiltonianMonteCarlo: the target of one chain must be a scalar, got shape \(4,\)"
     ):
         kernel.init(jnp.zeros((4, 2)))
+    # As for a user, for whom nothing checks the annotations.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(TypeError, match="HamiltonianMonteCarlo.step needs a seed"):
         kernel.step(kernel.init(jnp.zeros(2)), seed=None)
 

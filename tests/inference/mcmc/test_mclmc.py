@@ -39,16 +39,16 @@ def trajectory(integrator="mclachlan", metric=None, total=1.0):
     @jax.jit
     def run(x, p, num_steps):
         kernel = MicrocanonicalLangevin(quartic, total / num_steps, 1.0, metric, integrator)
-        flat = kernel._flat(mcmc.HamiltonianMonteCarlo(quartic, 1.0, 1).init(x))
+        space = kernel.phase_space(mcmc.HamiltonianMonteCarlo(quartic, 1.0, 1).init(x))
 
         def body(_, carry):
             x, u, force, _, gain = carry
-            x, u, force, value, _, more = kernel._move(flat, x, u, force)
+            x, u, force, value, _, more = kernel._move(space, x, u, force)
             return x, u, force, value, gain + more
 
-        carry = x, _mclmc._unit(flat._rows(p)), flat.force(flat.grad), flat.target_log_prob, jnp.zeros(())
+        carry = x, _mclmc._unit(space.rows(p)), space.force(space.grad), space.target_log_prob, jnp.zeros(())
         x, u, _, value, gain = jax.lax.fori_loop(0, num_steps, body, carry)
-        return x, u, gain - value + flat.target_log_prob
+        return x, u, gain - value + space.target_log_prob
 
     return run
 

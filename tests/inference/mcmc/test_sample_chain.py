@@ -200,9 +200,9 @@ def test_interleaved_chains_wait_for_none():
     ticks = []
 
     class Counting(mcmc.NoUTurnSampler):
-        def tick(self, state, work, scratch):
+        def tick(self, state, work, checkpoints):
             jax.debug.callback(lambda _: ticks.append(1), state.target_log_prob)
-            return super().tick(state, work, scratch)
+            return super().tick(state, work, checkpoints)
 
     def target(x):
         return -0.5 * jnp.sum(x**2 / jnp.array([0.01, 1.0, 4.0]), axis=-1)

@@ -6,6 +6,7 @@ from collections import namedtuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -300,7 +301,7 @@ def test_replica_exchange_conserves_every_temperature(which):
     held = jax.jit(jax.vmap(targets, (None, 0)))(kernel.inverse_temperatures, state.replica_states.position)
     np.testing.assert_allclose(state.replica_states.target_log_prob, held, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(
-        state.target_log_prob, jax.jit(jax.vmap(kernel.target_log_prob_fn))(state.position), rtol=1e-10
+        state.target_log_prob, jax.jit(jax.vmap(kernel.log_density()))(state.position), rtol=1e-10
     )
 
 
@@ -536,7 +537,7 @@ def test_tunables_are_leaves():
     assert 0 < np.max(np.abs(step(kernel, jnp.zeros(2)))) < 1e-7
 
 
-def test_errors():
+def test_errors(monkeypatch):
     key, x = jax.random.key(0), jnp.zeros(2)
     with pytest.raises(TypeError, match="(?s)MetropolisHastings.*inner_kernel.*TransitionKernel"):
         MetropolisHastings(3)
@@ -548,8 +549,6 @@ def test_errors():
     with pytest.raises(ValueError, match=r"new_state_fn must return shapes \(2,\) like the state, got \(3,\)"):
         kernel = RandomWalkMetropolis(banana, lambda x, seed: jnp.zeros(3))
         kernel.step(kernel.init(x), seed=key)
-    with pytest.raises(TypeError, match="RandomWalkMetropolis.step needs a seed"):
-        RWM.step(RWM.init(x), seed=None)
     with pytest.raises(ValueError, match="num_leapfrog_steps must be at least 1, got 0"):
         UncalibratedHamiltonianMonteCarlo(banana, 0.1, 0)
     with pytest.raises(ValueError, match="max_doublings must not be negative, got -1"):
@@ -572,6 +571,10 @@ def test_errors():
     with pytest.raises(ValueError, match=r"the sampler of block a must return shapes \(\), got \(2,\)"):
         kernel = GibbsKernel(lambda s: s["a"], {"a": ConditionalSampler(lambda s, seed: x)})
         kernel.step(kernel.init({"a": 0.0}), seed=key)
+    # As for a user, for whom nothing checks the annotations.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match="RandomWalkMetropolis.step needs a seed"):
+        RWM.step(RWM.init(x), seed=None)
 
 
 @pytest.mark.parametrize("container", [list, namedtuple("Pair", ["u", "v"])._make])

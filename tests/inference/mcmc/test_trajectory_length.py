@@ -12,7 +12,7 @@ import pytest
 from scipy import special, stats
 
 from distrax_like.inference import mcmc
-from distrax_like.inference.mcmc import _kernel, _trajectory_length
+from distrax_like.inference.mcmc import _hamiltonian, _trajectory_length
 from distrax_like.inference.mcmc._trajectory_length import (
     DynamicHamiltonianMonteCarlo,
     chees_criterion,
@@ -58,16 +58,16 @@ def test_the_target_is_conserved():
     assert distance(state.position) < BOUND
 
 
-def _drifting(flat, *args, leapfrog=_kernel.Flat.leapfrog):
-    x, *rest = leapfrog(flat, *args)
+def _drifting(space, *args, leapfrog=_hamiltonian.PhaseSpace.leapfrog):
+    x, *rest = leapfrog(space, *args)
     return x + 0.1, *rest  # keeps volumes, but the way back is another
 
 
 @pytest.mark.parametrize(
     ("where", "name", "mutant"),
     [
-        (_kernel.Flat, "leapfrog", _drifting),
-        (_kernel, "energy_drop", lambda start, end: jnp.zeros_like(start)),
+        (_hamiltonian.PhaseSpace, "leapfrog", _drifting),
+        (_hamiltonian, "energy_drop", lambda start, end: jnp.zeros_like(start)),
     ],
 )
 def test_a_broken_kernel_does_not_conserve_it(monkeypatch, where, name, mutant):
