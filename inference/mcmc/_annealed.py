@@ -12,8 +12,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import as_callable, as_key
-
-from ._target import as_position, chains_shape, evaluate
+from distrax_like.inference._target import as_position, chains_shape, evaluate
 
 
 class AISResults(eqx.Module):

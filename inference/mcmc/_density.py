@@ -1,6 +1,5 @@
 """What the kernels share that need only the value of their target, and those that run others on a moved position."""
 
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -8,8 +7,9 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, PyTree
 
+from distrax_like.inference._target import as_position, log_density
+
 from ._kernel import TransitionKernel
-from ._target import ChainsTarget, as_position, evaluate
 
 
 class DensityState(eqx.Module):
@@ -26,20 +26,6 @@ class DensityKernel(TransitionKernel):
         who = type(self).__name__
         position = as_position(position, who)
         return DensityState(position, log_density(self.target_log_prob_fn, position, who))
-
-
-def log_density(target: Callable[..., Any], position: PyTree, who: str) -> Float[Array, ""]:
-    """One chain's target, in the promoted dtype of the position. **Raises:** `ValueError` where it is not a scalar."""
-    dtype = jnp.result_type(*jtu.tree_leaves(position))
-    if isinstance(target, ChainsTarget):
-        return target.value_and_grad(position)[0].astype(dtype)
-    value = jnp.asarray(evaluate(target, position))
-    if value.shape:
-        raise ValueError(
-            f"{who}: the target of one chain must be a scalar, got shape {value.shape}; for many chains use "
-            "sample_chain, or jax.vmap over init and step"
-        )
-    return value.astype(dtype)
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:

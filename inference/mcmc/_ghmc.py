@@ -12,13 +12,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import as_callable, as_key, promote
+from distrax_like.inference._target import as_vectors
 
 from ._kernel import (
     HamiltonianInfo,
     HamiltonianKernel,
     HamiltonianState,
     as_step_size,
-    as_vectors,
 )
 from ._metric import DiagonalMetric, Metric
 

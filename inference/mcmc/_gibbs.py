@@ -8,10 +8,10 @@ import jax
 from jaxtyping import Array, Bool, PyTree
 
 from distrax_like._misc import as_callable, as_key, tree_where
+from distrax_like.inference._target import as_position, evaluate
 
 from ._density import all_finite, like, moved
 from ._kernel import TransitionKernel
-from ._target import as_position, evaluate
 
 
 class ConditionalSampler(eqx.Module):

@@ -12,9 +12,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from distrax_like._misc import promote
+from distrax_like.inference._target import as_position, part_name, value_and_grad
 
 from ._metric import DiagonalMetric, Metric
-from ._target import as_position, part_name, value_and_grad
 
 
 class TransitionKernel(eqx.Module):
@@ -317,8 +317,3 @@ def energy_drop(start: Float[Array, ""], end: Float[Array, ""]) -> Float[Array, 
 def accepts(key: Any, log_ratio: Float[Array, ""]) -> Bool[Array, ""]:
     """True with probability min(1, exp(log_ratio))."""
     return -jax.random.exponential(key, (), log_ratio.dtype) <= log_ratio
-
-
-def as_vectors(tree: PyTree) -> Float[Array, "n d"]:
-    """Each of the n entries along the leading axis of every part raveled into one vector."""
-    return jax.vmap(lambda x: ravel_pytree(x)[0])(tree)

@@ -11,6 +11,7 @@ from equinox import field
 from jaxtyping import Array, Float, Int, PyTree
 
 from distrax_like._misc import as_callable, as_key, promote
+from distrax_like.inference._target import as_vectors
 
 from ._kernel import (
     HamiltonianInfo,
@@ -18,7 +19,6 @@ from ._kernel import (
     HamiltonianState,
     accepts,
     as_step_size,
-    as_vectors,
 )
 from ._metric import DiagonalMetric, Metric
 

@@ -12,8 +12,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, PyTree
 
 from distrax_like._misc import as_callable, as_key
-
-from ._resampling import ess_below_threshold, resample_systematic
+from distrax_like.inference._resampling import ess_below_threshold, resample_systematic
 
 
 class WeightedParticles(eqx.Module):

@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import as_callable, as_key, promote, tree_where
+from distrax_like.inference._target import as_vectors, log_density
 from distrax_like.inference.mcmc import (
     DensityState,
     DiagonalMetric,
@@ -16,8 +17,8 @@ from distrax_like.inference.mcmc import (
     MetropolisHastingsInfo,
     TransitionKernel,
 )
-from distrax_like.inference.mcmc._density import DensityKernel, log_density
-from distrax_like.inference.mcmc._kernel import accepts, as_vectors
+from distrax_like.inference.mcmc._density import DensityKernel
+from distrax_like.inference.mcmc._kernel import accepts
 
 
 class CloudRandomWalk(DensityKernel):

@@ -13,13 +13,13 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from distrax_like._misc import as_callable, as_key
 from distrax_like.distributions import JointDistributionPinned, UnconstrainedDensity
+from distrax_like.inference._resampling import resample_systematic
+from distrax_like.inference._start import prior_draw
+from distrax_like.inference._target import as_position, evaluate
 from distrax_like.inference.mcmc._replica_exchange import TemperedTarget
-from distrax_like.inference.mcmc._start import prior_draw
-from distrax_like.inference.mcmc._target import as_position, evaluate
 from distrax_like.special import find_root_chandrupatla
 
 from ._random_walk import make_rwmh_kernel_fn
-from ._resampling import resample_systematic
 
 
 class TemperedSamples(eqx.Module):

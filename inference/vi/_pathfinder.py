@@ -12,12 +12,11 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from distrax_like._misc import as_callable, as_key, tree_where
 from distrax_like.distributions import JointDistributionPinned
-from distrax_like.inference.mcmc._kernel import as_vectors
-from distrax_like.inference.mcmc._start import find_start
-from distrax_like.inference.mcmc._target import as_draw, evaluate, value_and_grad
+from distrax_like.inference._resampling import resample_systematic
+from distrax_like.inference._start import check_start, find_start
+from distrax_like.inference._target import as_draw, as_vectors, evaluate, value_and_grad
 from distrax_like.inference.optimizer._directions import ScaleByLBFGSState, remember
 from distrax_like.inference.optimizer._minimize import LBFGS, Limits, Search
-from distrax_like.inference.smc import resample_systematic
 from distrax_like.inference.stats import psis
 
 _LINE_SEARCH = 50
@@ -78,7 +77,8 @@ def pathfinder(
 
     **Arguments:**
 
-    - `target`, `init`: as for `sample`; a position may be one for all paths, or one for each along the leading axis.
+    - `target`, `init`: as for `mcmc.sample`, except that `init` is not "pathfinder"; a position may be one for all
+      paths, or one for each along the leading axis.
     - `num_draws`: how many to return.
     - `num_paths`: paths, of `max(num_draws, 200)` weighted draws each.
     - `num_elbo_draws`: draws to estimate the bound with, each an evaluation of the target, at every point.
@@ -105,7 +105,11 @@ def pathfinder(
     if isinstance(target, JointDistributionPinned):
         target = target.unconstrained()
     target = as_callable(target, "pathfinder: target")
-    starts = find_start("pathfinder", target, init, num_paths, seed, lambda positions: (_start(target, positions),))[0]
+    points = find_start("pathfinder", target, init, num_paths, seed)
+    starts = _start(target, points.positions)
+    while (others := points.retry(starts)) is not None:
+        points, starts = others, _start(target, others.positions)
+    check_start("pathfinder", target, starts)
     paths = _Paths(target, max(num_draws, 200), num_elbo_draws, num_correction_pairs)
     key = jax.random.fold_in(seed, _DRAWS)
     positions, log_ratios, elbo, iterations, evaluations = paths(

@@ -1,5 +1,4 @@
-"""How a target density is evaluated: the containers it is called with, one chain's gradient, targets with chains of
-their own."""
+"""How a target density is evaluated: how a position is passed to it, gradients, and targets that need all chains."""
 
 import math
 from collections.abc import Callable
@@ -9,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import default_float
@@ -76,19 +76,27 @@ def value_and_grad(target: Callable[..., Any], position: PyTree, who: str) -> tu
     if isinstance(target, ChainsTarget):
         value, grads = target.value_and_grad(position)
     else:
-
-        def scalar(position: PyTree) -> Array:
-            value = jnp.asarray(evaluate(target, position))
-            if value.shape:
-                raise ValueError(
-                    f"{who}: the target of one chain must be a scalar, got shape {value.shape}; for many chains use "
-                    "sample_chain, or jax.vmap over init and step"
-                )
-            return value
-
-        value, grads = jax.value_and_grad(scalar)(position)
+        value, grads = jax.value_and_grad(lambda position: _scalar(target, position, who))(position)
     # A target that mixes in wider data must not widen the chain.
     return value.astype(dtype), grads
+
+
+def log_density(target: Callable[..., Any], position: PyTree, who: str) -> Float[Array, ""]:
+    """One chain's target, in the promoted dtype of the position. **Raises:** `ValueError` where it is not a scalar."""
+    dtype = jnp.result_type(*jtu.tree_leaves(position))
+    if isinstance(target, ChainsTarget):
+        return target.value_and_grad(position)[0].astype(dtype)
+    return _scalar(target, position, who).astype(dtype)
+
+
+def _scalar(target: Callable[..., Any], position: PyTree, who: str) -> Array:
+    value = jnp.asarray(evaluate(target, position))
+    if value.shape:
+        raise ValueError(
+            f"{who}: the target of one chain must be a scalar, got shape {value.shape}; for many chains use "
+            "sample_chain, or jax.vmap over init and step"
+        )
+    return value
 
 
 class ChainsTarget(eqx.Module):
@@ -139,3 +147,8 @@ class ChainsTarget(eqx.Module):
             return out, jtu.tree_map(lambda _: True, out)
 
         return of_one_chain(dynamic, position)
+
+
+def as_vectors(tree: PyTree) -> Float[Array, "n d"]:
+    """Each of the n entries along the leading axis of every part raveled into one vector."""
+    return jax.vmap(lambda x: ravel_pytree(x)[0])(tree)
