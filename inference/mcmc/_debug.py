@@ -235,7 +235,7 @@ class _Check:
             return False
         if len(traces) > 1:
             hint = "Let equal static fields compare and hash as equal, or make them arrays."
-            self.add("warning", who, "is compiled anew in every call, since its structure does not equal itself", hint)
+            self.add("warning", who, "is compiled again in every call, since its structure does not equal itself", hint)
         if not self._same(value, again):
             message = f"is {value} and then {again} at the same point"
             self.add("error", who, message, "Let it draw no random numbers and change no state.")

@@ -158,7 +158,7 @@ def energy(sample_stats: Statistics) -> "matplotlib.figure.Figure":
     figure = _figure(7.0, 4.0)
     axis = figure.subplots()
     edges = np.histogram_bin_edges(np.concatenate([marginal, moves[np.isfinite(moves)]]), 60)
-    parts = [("energy less its mean", marginal, True), ("change of energy by a transition", moves, False)]
+    parts = [("energy minus its mean", marginal, True), ("change of energy by a transition", moves, False)]
     for label, values, fill in parts:
         counts = np.histogram(values, edges)[0]
         axis.stairs(counts, edges, label=label, fill=fill, color=_BLUE if fill else _RED, alpha=0.4 if fill else 1)

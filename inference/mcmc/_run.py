@@ -189,7 +189,7 @@ def _interleaved(
     """All chains in one loop of ticks: in each tick every chain takes one gradient of its own transition.
 
     The loop is as long as the largest number of gradients that a chain needs. A chain that has made all its transitions
-    meanwhile goes on with a transition whose result is dropped.
+    continues with transitions whose results are dropped.
     """
     # A kernel that wraps another is interleaved if that one is, whatever its class.
     kernel: Any = run.kernel
@@ -261,7 +261,7 @@ class HostLoop:
         if size == num:
             self._runs, self._results = [run], [results]
             return
-        # In NumPy, whose views and copies cost next to nothing beside JAX's dispatch; random keys stay in JAX.
+        # In NumPy, whose views and copies cost next to nothing compared with JAX's dispatch; random keys stay in JAX.
         state = jtu.tree_map(lambda x: on_host(x.reshape(num, *x.shape[len(chains) :])), results.state)
         self._runs, self._results = [], []
         for i in range(0, num, size):

@@ -15,7 +15,7 @@ from jaxtyping import PyTree
 from distrax_like._misc import Seed, as_key
 from distrax_like.distributions import JointDistributionPinned, UnconstrainedDensity
 from distrax_like.inference._devices import CHAINS
-from distrax_like.inference._start import check_init, check_start, find_start
+from distrax_like.inference._start import StartingPoints, check_init, check_start, find_start
 from distrax_like.inference._target import as_draw
 from distrax_like.inference.vi import pathfinder
 
@@ -86,7 +86,7 @@ def sample(
     - `thin`: every `thin`-th draw is kept, so each chain makes `num_samples * thin` transitions after the warm-up.
     - `kernel`: a function from the target to a kernel, by default to `NoUTurnSampler(target, 1.0)`.
     - `adaptation`: how to warm up, by default `FisherAdaptation()`. Of a kernel that is not Hamiltonian only the step
-      size is adapted, if it has one.
+      size is adapted, if it has one and its info has a `log_accept_ratio`.
     - `trace_fn`: a function from a draw of one chain and the kernel's info to what is kept as `trace`.
     - `reducers`: one or more of the names "moments", "covariance", "rhat" and "quantiles", for every site; or a reducer
       of the draws; or a dictionary whose values are reducers of the site that the key names, or pairs of a function of
@@ -118,16 +118,18 @@ def sample(
     adaptation = FisherAdaptation() if adaptation is None else adaptation
 
     inner = _as_kernel(target, kernel)
-    adapted = adaptation if num_warmup > 0 and hasattr(inner, "step_size") else None
+    execution = choose_execution("sample", inner, execution)
+    points = find_start("sample", inner.target_log_prob_fn, _resolved(inner, init, num_chains, seed), num_chains, seed)
+    adapted = adaptation if num_warmup > 0 and _adapts_step_size(inner, points.positions) else None
     settings = ChainSettings(
         num_chains,
         seed,
-        choose_execution("sample", inner, execution),
+        execution,
         adapted,
         CollectDraws(trace_fn, adapted is not None and isinstance(inner, HamiltonianKernel)),
         _checked_mesh(mesh, num_chains),
     )
-    chains = _start(settings, inner, init, num_warmup)
+    chains = _start(settings, inner, points, num_warmup)
     results = _Results(make_reducers(reducers, num_chains, _draw_like(chains)), keep_draws)
     folder = None
     if checkpoint is not None:
@@ -142,13 +144,12 @@ def sample(
             folder.save((chains, results.saved), piece)
 
     with progress("sample", num_warmup + num_samples * thin, progress_bar) as on_progress:
+        results.begin(trial_run(settings, chains), folder)
         try:
-            like = trial_run(settings, chains)
             for chains in warm_up(settings, chains, on_progress):
                 save(chains)
-            results.begin(like, folder)
-            left = [thin] * (num_samples - results.count)
-            for new_chains, collected in run_chains(settings, chains, left, on_progress):
+            transitions_per_draw = [thin] * (num_samples - results.count)
+            for new_chains, collected in run_chains(settings, chains, transitions_per_draw, on_progress):
                 piece = results.add(collected)
                 chains = new_chains
                 save(chains, piece)
@@ -158,10 +159,28 @@ def sample(
     return results.samples(chains)
 
 
-def _start(settings: ChainSettings, kernel: TransitionKernel, init: PyTree, num_warmup: int) -> ChainState:
+def _resolved(kernel: TransitionKernel, init: PyTree, num: int, seed: Seed) -> PyTree:
+    """`init`, with draws of Pathfinder in place of its name."""
+    target = kernel.target_log_prob_fn
+    check_init("sample", target if isinstance(target, UnconstrainedDensity) else None, init, ("pathfinder",))
+    if isinstance(init, str) and init == "pathfinder":
+        return pathfinder(target, num_draws=num, replacement=False, seed=seed).positions
+    return init
+
+
+def _adapts_step_size(kernel: TransitionKernel, positions: PyTree) -> bool:
+    """Whether the kernel has a step size, and an acceptance ratio to adapt it by."""
+    if not hasattr(kernel, "step_size"):
+        return False
+    if isinstance(kernel, HamiltonianKernel):
+        return True
+    one, key = jtu.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), positions), jax.random.key(0)
+    info = eqx.filter_eval_shape(lambda x: kernel.step(kernel.init(x, seed=key), seed=key)[1], one)
+    return hasattr(info, "log_accept_ratio")
+
+
+def _start(settings: ChainSettings, kernel: TransitionKernel, points: StartingPoints, num_warmup: int) -> ChainState:
     """The chains at starting points whose log density and gradient are finite."""
-    target, num = kernel.target_log_prob_fn, settings.num_chains
-    points = find_start("sample", target, _resolved(target, init, num, settings.seed), num, settings.seed)
     if settings.adaptation is not None and settings.collect.learns_metric:
         size = sum(x[0].size for x in jtu.tree_leaves(points.positions))
         kernel = with_metric(kernel, settings.adaptation.initial_metric(size))
@@ -169,18 +188,9 @@ def _start(settings: ChainSettings, kernel: TransitionKernel, init: PyTree, num_
     while (others := points.retry(state)) is not None:
         points = others
         state, log_factors = begin_chains(settings, kernel, points.positions)
-    check_start("sample", target, state)
+    check_start("sample", kernel.target_log_prob_fn, state)
     kernel = scale_step(settings, kernel, log_factors)
     return ChainState(kernel, state, jnp.zeros((), jnp.int32), first_stage(settings, num_warmup))
-
-
-def _resolved(target: Callable[..., Any], init: PyTree, num: int, seed: Seed) -> PyTree:
-    """`init`, with draws of Pathfinder in place of its name."""
-    model = target if isinstance(target, UnconstrainedDensity) else None
-    check_init("sample", model, init, ("pathfinder",))
-    if isinstance(init, str) and init == "pathfinder":
-        return pathfinder(target, num_draws=num, replacement=False, seed=seed).positions
-    return init
 
 
 def _draw_like(chains: ChainState) -> PyTree:

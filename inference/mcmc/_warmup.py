@@ -29,8 +29,8 @@ from ._run import CHUNK, Collect, CompiledChains
 SETTLING_WINDOW = 10
 # Settling ends when this share of the chains has converged.
 _CONVERGED_SHARE = 0.75
-# After the first metrics the step size is searched anew. Later ones differ so little from the metric before that the
-# step size of dual averaging is better than the result of the rough search.
+# So often the step size is found by a new search after a new metric. Later metrics differ so little from the one before
+# that the step size of dual averaging is better than the result of that rough search.
 _SEARCHES = 2
 
 
@@ -69,10 +69,10 @@ def _settling_window(
     """
     settling_left, left, _ = chains.stage
     chains, collected = run_window(settings, chains, SETTLING_WINDOW, on_progress)
-    has_settled = bool(np.mean(_converged_in(collected)) >= _CONVERGED_SHARE)
-    if has_settled:
+    has_converged = bool(np.mean(_converged_in(collected)) >= _CONVERGED_SHARE)
+    if has_converged:
         chains = _learn_metric(settings, chains, collected)
-    settling_left = 0 if has_settled else settling_left - SETTLING_WINDOW
+    settling_left = 0 if has_converged else settling_left - SETTLING_WINDOW
     return chains._replace(stage=WarmupStage(settling_left, left - SETTLING_WINDOW, 0))
 
 
@@ -144,7 +144,7 @@ def _begin_chain(
     return state, reasonable_log_step(kernel, state, key, target_accept)
 
 
-# The number of leapfrogs, the logarithm of the factor, its direction, and whether the search goes on.
+# The number of leapfrogs, the logarithm of the factor, its direction, and whether the search continues.
 _Search: TypeAlias = tuple[Int[Array, ""], Float[Array, ""], Int[Array, ""], Bool[Array, ""]]
 
 

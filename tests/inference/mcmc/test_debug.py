@@ -259,7 +259,7 @@ class Restless:
 
 def test_structures_that_change():
     report = plain(Restless(), 1.0)
-    assert report.ok and "compiled anew in every call" in found(report)["the log density"]
+    assert report.ok and "compiled again in every call" in found(report)["the log density"]
 
 
 def test_what_targets_and_starts_are():

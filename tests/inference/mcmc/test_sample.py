@@ -215,6 +215,14 @@ def test_chains_do_not_depend_on_their_number_or_execution():
     assert three.kernel.step_size == 0.2
 
 
+def test_a_kernel_without_acceptance_keeps_its_step_size():
+    out = mcmc.sample(
+        PINNED, kernel=lambda f: mcmc.SliceSampler(f, 1.5, 5), num_samples=300, num_warmup=20, num_chains=2, seed=KEY
+    )
+    assert out.kernel.step_size == 1.5 and out.draws.loc.shape == (300, 2)
+    assert np.all(out.summary().table["rhat"] < 1.1)
+
+
 def test_what_is_kept():
     def run(**more):
         return mcmc.sample(PINNED, num_samples=150, num_warmup=50, num_chains=2, seed=KEY, **more)
