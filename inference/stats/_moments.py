@@ -19,8 +19,8 @@ def auto_correlation(
 ) -> Array:
     """The autocorrelation along an axis, (1 / (n - k)) Σ_i w[i + k] conj(w[i]) for lags k = 0, 1, ....
 
-    Here w is `x` minus its mean if `center`, divided by its standard deviation if `normalize`. The sums are computed by a
-    Fourier transform.
+    Here w is `x` minus its mean if `center`, divided by its standard deviation if `normalize`. The sums are computed by
+    a Fourier transform.
 
     **Arguments:** `x`: real or complex; `max_lags`: the largest k, at most (and by default) n - 1.
 
