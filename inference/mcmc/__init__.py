@@ -87,6 +87,11 @@ from ._metric import (
     LowRankMetric as LowRankMetric,
     Metric as Metric,
 )
+from ._metric_adaptation import (
+    Adaptation as Adaptation,
+    FisherAdaptation as FisherAdaptation,
+    StanAdaptation as StanAdaptation,
+)
 from ._metropolis_hastings import (
     MetropolisHastings as MetropolisHastings,
     MetropolisHastingsInfo as MetropolisHastingsInfo,
@@ -125,9 +130,4 @@ from ._trajectory_length import (
     chees_criterion as chees_criterion,
     sample_snaper_hmc as sample_snaper_hmc,
     snaper_criterion as snaper_criterion,
-)
-from ._warmup import (
-    Adaptation as Adaptation,
-    FisherAdaptation as FisherAdaptation,
-    StanAdaptation as StanAdaptation,
 )

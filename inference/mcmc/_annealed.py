@@ -12,9 +12,9 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import Seed, as_callable, as_key
+from distrax_like.inference._target import as_position, chains_shape, evaluate
 
 from ._kernel import LogDensity, Position, TransitionKernel
-from ._target import as_position, chains_shape, evaluate
 
 
 class AISResults(eqx.Module):

@@ -1,27 +1,28 @@
-"""Checkpoints of a run: a folder from which it goes on, bit for bit, after the process has died."""
+"""Checkpoints of a run: a folder from which the run is continued, bit for bit, after its process has died."""
 
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from distrax_like._misc import is_key
+from distrax_like.inference._devices import as_numpy
 
-from ._run import on_host
+_Leaf: TypeAlias = Array | np.ndarray | bool | int | float
 
 
 class Checkpoint:
     """A folder with a description of the run, its latest state, and its draws in pieces.
 
-    A file appears under its name when it is complete, and a state says how many pieces belong to it, so what a process
-    was writing when it died does no harm. Of several processes the first one writes, and all read.
+    A file gets its name when it is complete, and a state says how many pieces belong to it, so a file that was not
+    complete when the process died does no harm. Where there are several processes, the first one writes and all read.
 
     **Raises:** `ValueError` where the folder holds another run.
     """
@@ -33,11 +34,11 @@ class Checkpoint:
         file, text = self._folder / "run.json", json.dumps(run, indent=1)
         if not file.exists():
             self._write("run.json", lambda f: f.write(text.encode()))
-        elif (there := json.loads(file.read_text())) != json.loads(text):
-            other = ", ".join(f"{k} is {run.get(k)!r}, was {there.get(k)!r}" for k in run if there.get(k) != run.get(k))
+        elif (old := json.loads(file.read_text())) != json.loads(text):
+            other = ", ".join(f"{k} is {run.get(k)!r}, was {old.get(k)!r}" for k in run if old.get(k) != run.get(k))
             raise ValueError(f"sample: the checkpoint {os.fspath(folder)!r} is of another run: {other}")
 
-    def _write(self, name: str, write: Callable[[BinaryIO], Any]) -> None:
+    def _write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
         if jax.process_index():
             return
         new = self._folder / f"{name}.new"
@@ -48,20 +49,20 @@ class Checkpoint:
         os.replace(new, self._folder / name)
 
     def save(self, state: PyTree, piece: PyTree = None) -> None:
-        """The state of the run, with the draws since the last one."""
+        """Saves the state of the run, and the draws since the last one."""
         if piece is not None:
             leaves = [np.asarray(x) for x in jtu.tree_leaves(piece)]
             self._write(f"draws-{self._num:06d}.npz", lambda f: np.savez(f, *leaves))
             self._num += 1
-        arrays = [_as_numpy(x) for x in jtu.tree_leaves(eqx.filter(state, eqx.is_array))]
+        arrays = [_as_numpy(x) for x in jtu.tree_leaves(eqx.filter(state, _is_saved))]
         self._write("state.npz", lambda f: np.savez(f, num=self._num, *arrays))
 
     def load(self, state: PyTree) -> PyTree:
-        """The latest state, in the structure of `state`; or that itself where there is none."""
+        """The latest state, in the structure of `state`; where none has been saved, `state` itself."""
         file = self._folder / "state.npz"
         if not file.exists():
             return state
-        arrays, static = eqx.partition(state, eqx.is_array)
+        arrays, static = eqx.partition(state, _is_saved)
         leaves, treedef = jtu.tree_flatten(arrays)
         with np.load(file) as saved:
             self._num = int(saved["num"])
@@ -78,13 +79,22 @@ class Checkpoint:
         return out
 
 
-def _as_numpy(x: Any) -> np.ndarray:
-    return on_host(jax.random.key_data(x) if is_key(x) else x)
+def _is_saved(x: object) -> bool:
+    """Whether a leaf is an array or a number, as counts of a stage or of a user's reducer may be."""
+    return isinstance(x, Array | np.ndarray | bool | int | float)
 
 
-def _as_leaf(saved: np.ndarray, like: Any) -> Any:
+def _as_numpy(x: _Leaf) -> np.ndarray:
+    if isinstance(x, bool | int | float):
+        return np.asarray(x)
+    return as_numpy(jax.random.key_data(x) if is_key(x) else x)
+
+
+def _as_leaf(saved: np.ndarray, like: _Leaf) -> _Leaf:
+    if isinstance(like, bool | int | float):
+        return type(like)(saved)
     if is_key(like):
         return jax.random.wrap_key_data(jax.numpy.asarray(saved), impl=jax.random.key_impl(like))
-    # A piece of a dtype that NumPy's files do not know comes back as bytes.
+    # NumPy's files return an array of a dtype that they do not know, such as bfloat16, as bytes.
     saved = saved if saved.dtype == like.dtype else saved.view(like.dtype)
     return saved if isinstance(like, np.ndarray) else jax.numpy.asarray(saved)

@@ -1,4 +1,4 @@
-"""`debug`: what is wrong with a model or a log density, found before a long run."""
+"""`debug`: finds what is wrong with a model or a log density before a long run."""
 
 import math
 from collections.abc import Callable
@@ -10,37 +10,43 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
-from distrax_like._misc import as_key
+from distrax_like._misc import Seed, as_key
 from distrax_like.bijectors import Bijector
 from distrax_like.distributions import Distribution, JointDistributionPinned, UnconstrainedDensity
+from distrax_like.inference._start import check_init, point_draws
+from distrax_like.inference._target import as_position, evaluate, part_name, value_and_grad
 from distrax_like.supports import Independent, Support
 
 from ._kernel import TransitionKernel
-from ._start import _points, check_init
-from ._target import as_position, evaluate, part_name, value_and_grad
 
-# Of free reals of one site, beyond which a Jacobian is not computed.
-_LARGE = 64
-# Far beyond the mass of any sensible density; its fourth power is finite in every dtype of eight bits of exponent.
+# The Jacobian of a site with more free reals is not computed.
+_MAX_JACOBIAN_SIZE = 64
+# A distance beyond the mass of any sensible density, whose fourth power is finite in float32 and bfloat16.
 _FAR = 1e8
 
 
 class Finding(NamedTuple):
-    """A fault: its severity, "error" or "warning"; the site or part; what is wrong; and how to mend it."""
+    """A fault.
+
+    - `severity`: "error" or "warning".
+    - `where`: the site, or the part of the state.
+    - `message`: what is wrong.
+    - `hint`: how to fix it.
+    """
 
     severity: str
-    part: str
-    what: str
-    mend: str
+    where: str
+    message: str
+    hint: str
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.part}: {self.what}\n    {self.mend}"
+        return f"{self.severity}: {self.where}: {self.message}\n    {self.hint}"
 
 
 class Report(NamedTuple):
-    """What `debug` has found; it prints as a list, errors first. It is `ok` where there are no errors."""
+    """What `debug` has found, which prints as a list, errors first. `ok` says that there are no errors."""
 
     findings: tuple[Finding, ...]
     num_points: int
@@ -55,47 +61,51 @@ class Report(NamedTuple):
         return "\n".join([counts, *(str(finding) for finding in self.findings)])
 
 
-def debug(target: Any, init: Any = None, *, num_points: int = 8, seed: Any = None) -> Report:
-    """Looks for what is wrong with a model or a log density, at several points.
+def debug(
+    target: JointDistributionPinned | TransitionKernel | Callable[..., Any],
+    init: PyTree = None,
+    *,
+    num_points: int = 8,
+    seed: Seed | None = None,
+) -> Report:
+    """Checks a model or a log density at several points.
 
     ```python
     print(inference.mcmc.debug(model.pin(y=y), seed=jax.random.key(0)))
     ```
 
-    Checked are: that the log density is a finite scalar of the position's dtype, the same when called again, under
-    `jax.jit`, which compiles it once, and under `jax.vmap`; that its gradient is finite and agrees with differences
-    along a random direction in each part; that it depends on every part, and falls far out in each. Of a model also:
-    that the values of sites lie in their supports, and that the maps from free reals are inverted by their inverses
-    and have the log determinants of their Jacobians. An exception in a model is a finding.
+    It checks that the log density is a finite scalar of the position's dtype; that its value is the same when it is
+    called again, under `jax.jit`, which must compile it only once, and under `jax.vmap`; that its gradient is finite
+    and agrees with differences along a random direction in each part; that it depends on every part, and decreases far
+    out in each. For a model it also checks that the values of sites lie in their supports, that the maps from free
+    reals and their inverses undo each other, and that their log determinants are those of their Jacobians. An exception
+    in a model is a finding.
 
     **Arguments:**
 
     - `target`: as for `sample`.
-    - `init`: one chain's position, which is looked at with points near it, or a function from a key to one. For a model
-      by default points between -2 and 2 in every free real, and draws from the prior.
-    - `num_points`: how many of each kind.
+    - `init`: one chain's position, which is checked together with points near it, or a function from a key to one. By
+      default a model is checked at points between -2 and 2 in every free real, and at draws from the prior.
+    - `num_points`: how many points of each kind.
     - `seed`: a key.
 
-    **Returns:** a `Report`. What is wrong wherever chains would start is an error, elsewhere a warning.
+    **Returns:** a `Report`. A fault at all points where chains would start is an error, other faults are warnings.
 
-    **Raises:** `TypeError` for a target that is none, a log density without `init`, and without a seed.
+    **Raises:** `TypeError` for an invalid target, for a log density without `init`, and without a seed.
     """
     key = as_key(seed, "debug")
     if num_points < 1:
         raise ValueError(f"debug: num_points must be at least 1, got {num_points}")
-    if isinstance(target, TransitionKernel):
-        target = target.log_density()
-    if not callable(target):
-        raise TypeError(f"debug: target must be a pinned model, a log density or a kernel, got {type(target).__name__}")
+    given = _checked_target(target)
     check = _Check()
     try:
-        if isinstance(target, JointDistributionPinned):
-            target = target.unconstrained()
+        density = given.unconstrained() if isinstance(given, JointDistributionPinned) else given
     except Exception as error:  # The user's function may fail in any way, here and below.
-        check.add("error", "the model", f"raises {_said(error)}", "Mend the model so that it runs; see the message.")
+        message = f"raises {_first_line(error)}"
+        check.add("error", "the model", message, "Fix the model so that it runs; see the message.")
         return check.report()
-    model: Any = target if isinstance(target, UnconstrainedDensity) else None
-    check_init("debug", model, init)
+    model = density if isinstance(density, UnconstrainedDensity) else None
+    check_init("debug", model, init, ("pathfinder",))
     if model is not None and not model.dim:
         check.add("error", "the model", "has no free site", "Pin only what has been observed.")
         return check.report()
@@ -104,16 +114,25 @@ def debug(target: Any, init: Any = None, *, num_points: int = 8, seed: Any = Non
     except Exception as error:
         if not callable(init):
             raise
-        check.add("error", "init", f"raises {_said(error)}", "Mend the function so that it gives a position.")
+        check.add("error", "init", f"raises {_first_line(error)}", "Fix the function so that it gives a position.")
         return check.report()
-    if check.values(target, model):
+    if check.values(density, model):
         if model is not None:
             check.sites(model)
-        check.slopes(target, model, key)
+        check.slopes(density, model, key)
     return check.report()
 
 
-def _said(error: Exception) -> str:
+def _checked_target(target: object) -> JointDistributionPinned | Callable[..., Any]:
+    """The model or log density to check; of a kernel, its target."""
+    if isinstance(target, TransitionKernel):
+        return target.log_density()
+    if isinstance(target, JointDistributionPinned) or callable(target):
+        return target
+    raise TypeError(f"debug: target must be a pinned model, a log density or a kernel, got {type(target).__name__}")
+
+
+def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
 
@@ -125,13 +144,15 @@ def _quoted(name: str) -> str:
 class _Check:
     """The points, and what has been found at them.
 
-    `points` are vectors, one a row; at those that `starts` marks chains might start.
+    - `points`: vectors, one in each row.
+    - `starts`: whether chains may start at each point.
+    - `like`: a position, for its containers and shapes.
     """
 
     points: np.ndarray
     starts: np.ndarray
     like: PyTree
-    _eager: Any = None
+    _eager: Array | None = None
 
     def __init__(self) -> None:
         self._found: list[Finding] = []
@@ -140,29 +161,31 @@ class _Check:
     def report(self) -> Report:
         return Report(tuple(sorted(self._found, key=lambda finding: finding.severity)), len(self.points))
 
-    def add(self, severity: str, part: str, what: str, mend: str) -> None:
-        self._found.append(Finding(severity, part, what, mend))
+    def add(self, severity: str, where: str, message: str, hint: str) -> None:
+        self._found.append(Finding(severity, where, message, hint))
 
-    def at(self, bad: Any, part: str, what: str, mend: str, one_is_enough: bool = False) -> None:
-        """A finding where `bad` marks points: an error if these are all (or one) of those that chains start at."""
-        bad = np.asarray(bad)
+    def at(
+        self, bad: Bool[np.ndarray, " points"], where: str, message: str, hint: str, one_is_enough: bool = False
+    ) -> None:
+        """Adds a finding if points are `bad`: an error if so are all starts, or one where that is enough."""
         if bad.any():
             fatal = bad[self.starts].any() if one_is_enough else bad[self.starts].all()
-            self.add("error" if fatal else "warning", part, f"{what} at {bad.sum()} of {len(bad)} points", mend)
+            self.add("error" if fatal else "warning", where, f"{message} at {bad.sum()} of {len(bad)} points", hint)
 
-    def gather(self, model: UnconstrainedDensity | None, init: Any, num: int, key: Any) -> None:
+    def gather(self, model: UnconstrainedDensity | None, init: PyTree, num: int, key: Seed) -> None:
         """Makes the points."""
-        kinds: list[Any] = []
+        kinds: list[PyTree] = []
         if callable(init):
-            kinds.append(_points("debug", None, init, num, key)(0))
+            kinds.append(point_draws("debug", None, init, num, key)(0))
         elif init is None or isinstance(init, str):
-            kinds.append(_points("debug", model, "uniform", num, key)(0))
+            kinds.append(point_draws("debug", model, "uniform", num, key)(0))
             try:
-                prior = np.asarray(_points("debug", model, "prior", num, key)(0))
+                prior = np.asarray(point_draws("debug", model, "prior", num, key)(0))
                 prior = prior[np.isfinite(prior).all(axis=1)]
                 kinds.insert(0 if init == "prior" and len(prior) else 1, prior)
             except Exception as error:
-                self.add("warning", "the model", f"a draw from it raises {_said(error)}", "Mend how its sites draw.")
+                message = f"a draw from it raises {_first_line(error)}"
+                self.add("warning", "the model", message, "Fix how its sites draw.")
         else:
             rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
             position = as_position(init, "debug")
@@ -173,105 +196,106 @@ class _Check:
                 )
             )
         self.like = jtu.tree_map(lambda x: jnp.asarray(np.asarray(x)[0]), kinds[0])
-        # NumPy, since each operation of JAX outside of a compiled function is a program to compile.
+        # NumPy, since JAX compiles a program for each operation outside of a compiled function.
         flat = [[np.reshape(x, (len(x), -1)) for x in jtu.tree_leaves(kind)] for kind in kinds]
         self.points = np.concatenate([np.concatenate(kind, axis=1) for kind in flat])
         self.points = self.points.astype(jnp.result_type(*jtu.tree_leaves(self.like)))
         self.starts = np.arange(len(self.points)) < len(flat[0][0])
 
-    def values(self, target: Any, model: UnconstrainedDensity | None) -> bool:
-        """Whether the target can be called at all, and under jit, so that more can be checked."""
+    def values(self, target: Callable[..., Any], model: UnconstrainedDensity | None) -> bool:
+        """Checks values at one point, and returns whether the target can be called, so that more can be checked."""
         who = "the log density" if model is None else "the model"
         _, unravel = ravel_pytree(self.like)
         try:
             position = unravel(jnp.asarray(self.points[0]))
             value, again = (jnp.asarray(evaluate(target, position)) for _ in range(2))
         except Exception as error:
-            self.add("error", who, f"raises {_said(error)}", "Mend it so that it can be called; see the message.")
+            self.add("error", who, f"raises {_first_line(error)}", "Fix it so that it can be called; see the message.")
             return False
         if value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
-            what = f"is no real scalar at one position, but has shape {value.shape} and dtype {value.dtype}"
-            self.add("error", who, what, "Sum it over all that is not a chain, and give one chain's position as init.")
+            message = f"is no real scalar at one position, but has shape {value.shape} and dtype {value.dtype}"
+            hint = "Sum it over all axes that are not chains, and give one chain's position as init."
+            self.add("error", who, message, hint)
             return False
         if value.weak_type or value.dtype != self.points.dtype:
-            what = f"has dtype {'weak ' * value.weak_type}{value.dtype} at positions of dtype {self.points.dtype}"
-            self.add("warning", who, what, "Cast the data and constants to the dtype of the position.")
+            message = f"has dtype {'weak ' * value.weak_type}{value.dtype} at positions of dtype {self.points.dtype}"
+            self.add("warning", who, message, "Cast the data and constants to the dtype of the position.")
         traces: list[None] = []
 
         @eqx.filter_jit
-        def compiled(target: Any, position: PyTree) -> Any:
+        def compiled(target: Callable[..., Any], position: PyTree) -> PyTree:
             traces.append(None)
             return evaluate(target, position)
 
         try:
             under_jit, _ = (compiled(target, position) for _ in range(2))
         except Exception as error:
-            what = f"runs eagerly, but under jax.jit raises {_said(error)}"
-            self.add("error", who, what, "Use jax.numpy, jnp.where and jax.lax.cond where it depends on values.")
+            message = f"runs eagerly, but under jax.jit raises {_first_line(error)}"
+            self.add("error", who, message, "Use jax.numpy, jnp.where and jax.lax.cond where it depends on values.")
             return False
         if len(traces) > 1:
-            mend = "Let equal static fields compare and hash as equal, or make them arrays."
-            self.add("warning", who, "is compiled anew in every call, since its structure does not equal itself", mend)
+            hint = "Let equal static fields compare and hash as equal, or make them arrays."
+            self.add("warning", who, "is compiled again in every call, since its structure does not equal itself", hint)
         if not self._same(value, again):
-            what = f"is {value} and then {again} at the same point"
-            self.add("error", who, what, "Let it draw no random numbers and change no state.")
+            message = f"is {value} and then {again} at the same point"
+            self.add("error", who, message, "Let it draw no random numbers and change no state.")
         elif not self._same(value, under_jit):
-            what = f"is {value} eagerly, but {under_jit} under jax.jit at the same point"
+            message = f"is {value} eagerly, but {under_jit} under jax.jit at the same point"
             self.add(
-                "error", who, what, "Let it depend on its arguments alone, not on state that changes between calls."
+                "error", who, message, "Let it depend on its arguments alone, not on state that changes between calls."
             )
         else:
             self._eager = value
         return True
 
-    def _same(self, a: Any, b: Any) -> bool:
-        rough = float(jnp.finfo(self.points.dtype).eps) ** 0.25
-        return bool(np.isclose(a, b, rtol=rough, atol=rough, equal_nan=True))
+    def _same(self, a: ArrayLike, b: ArrayLike) -> bool:
+        tolerance = float(jnp.finfo(self.points.dtype).eps) ** 0.25
+        return bool(np.isclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True))
 
-    def over_points(self, who: str, doing: str, mend: str, check: Callable[..., Any]) -> Any:
-        """`check` at all points, or None where it cannot be."""
+    def over_points(self, who: str, doing: str, hint: str, check: Callable[[Array], PyTree]) -> PyTree:
+        """The results of `check` at all points, or `None` where it cannot be called."""
         try:
-            return jtu.tree_map(np.asarray, _mapped(check, self.points, True))
+            return jtu.tree_map(np.asarray, _mapped(check, jnp.asarray(self.points), True))
         except Exception as error:
-            said = _said(error)
+            reason = _first_line(error)
         try:
-            out = jtu.tree_map(np.asarray, _mapped(check, self.points, False))
+            out = jtu.tree_map(np.asarray, _mapped(check, jnp.asarray(self.points), False))
         except Exception as error:
-            self.add("error", who, f"{doing} raises {_said(error)}", mend)
+            self.add("error", who, f"{doing} raises {_first_line(error)}", hint)
             return None
-        mend = 'Use operations that have a batching rule, or sample with execution="sequential".'
-        self.add("error", who, f"runs under jax.jit, but under jax.vmap raises {said}", mend)
+        hint = 'Use operations that have a batching rule, or sample with execution="sequential".'
+        self.add("error", who, f"runs under jax.jit, but under jax.vmap raises {reason}", hint)
         return out
 
     def sites(self, model: UnconstrainedDensity) -> None:
-        """Finds at fault: sites of a model."""
-        mend = "Mend its support and the bijector that is registered for it."
-        out = self.over_points("the model", "looking at supports and their bijectors", mend, jtu.Partial(_sites, model))
+        """Checks the sites of a model."""
+        hint = "Fix its support and the bijector that is registered for it."
+        out = self.over_points("the model", "looking at supports and their bijectors", hint, jtu.Partial(_sites, model))
         for name, site in (out or {}).items():
-            part, pinned = _quoted(name), name in model.pinned.pins
+            where, pinned = _quoted(name), name in model.pinned.pins
             outside, term = site["outside"] > 0, site["term"]
             if outside.any():
                 i = int(np.argmax(outside))
-                what = f"{site['outside'][i]} of {site['count'][i]} {'observed' if pinned else 'constrained'} values"
-                what += f" ({site['example'][i]:.6g}) " if np.isfinite(site["example"][i]) else " "
-                mend = "Mend the data, or choose a distribution that can give them."
-                mend = mend if pinned else "The bijector of its support must map every real into it."
-                self.at(outside, part, what + "outside the support", mend)
+                message = f"{site['outside'][i]} of {site['count'][i]} {'observed' if pinned else 'constrained'} values"
+                message += f" ({site['example'][i]:.6g}) " if np.isfinite(site["example"][i]) else " "
+                hint = "Fix the data, or choose a distribution that can give them."
+                hint = hint if pinned else "The bijector of its support must map every real into it."
+                self.at(outside, where, message + "outside the support", hint)
             bad = ~np.isfinite(term) & ~outside
             if bad.any():
-                what = f"the log density is {term[np.argmax(bad)]}"
-                mend = "Look at the parameters that its distribution has there, and at the value."
-                self.at(bad, part, what, mend)
+                message = f"the log density is {term[np.argmax(bad)]}"
+                hint = "Look at the parameters that its distribution has there, and at the value."
+                self.at(bad, where, message, hint)
             if not pinned:
-                mend = "Mend the bijector of its support: forward and inverse must undo each other."
-                self.at(site["lossy"], part, "free reals do not come back from their values", mend, True)
+                hint = "Fix the bijector of its support: forward and inverse must undo each other."
+                self.at(site["lossy"], where, "free reals do not come back from their values", hint, True)
                 off = site["log_det"]
-                what = f"the log determinant of its bijector is off by {off[np.argmax(np.abs(off))]:.4g}"
-                mend = "Mend the bijector: it must be log |det dy/dx| of the forward map."
-                self.at(self.starts & (off != 0), part, what, mend, True)
+                message = f"the log determinant of its bijector is off by {off[np.argmax(np.abs(off))]:.4g}"
+                hint = "Fix the bijector: it must be log |det dy/dx| of the forward map."
+                self.at(self.starts & (off != 0), where, message, hint, True)
 
-    def slopes(self, target: Any, model: UnconstrainedDensity | None, key: Any) -> None:
-        """Finds at fault: values and gradients."""
+    def slopes(self, target: Callable[..., Any], model: UnconstrainedDensity | None, key: Seed) -> None:
+        """Checks values and gradients."""
         who = "the log density"
         if model is not None:
             names, sizes = [_quoted(name) for name, _ in model.layout], [math.prod(shape) for _, shape in model.layout]
@@ -280,18 +304,18 @@ class _Check:
             names, sizes = [part_name(path) for path, _ in leaves], [x.size for _, x in leaves]
         which = np.repeat(np.arange(len(sizes)), sizes)
         check = jtu.Partial(_slopes, target, self.like, key, jnp.asarray(which), len(sizes))
-        mend = "Use operations that have a reverse-mode derivative, for example lax.scan for lax.while_loop."
-        out = self.over_points(who, "its gradient", mend, check)
+        hint = "Use operations that have a reverse-mode derivative, for example lax.scan for lax.while_loop."
+        out = self.over_points(who, "its gradient", hint, check)
         if out is None:
             return
         value, grads, wrong, endless = out
         if self._eager is not None and not self._same(value[0], self._eager):
-            what = f"is {self._eager} eagerly, but {value[0]} under jax.vmap"
-            self.add("error", who, what, "Look for axes that are counted from the front, or sums over all of them.")
+            message = f"is {self._eager} eagerly, but {value[0]} under jax.vmap"
+            self.add("error", who, message, "Look for axes that are counted from the front, or sums over all of them.")
         finite = np.isfinite(value)
         if model is None:
-            what = f"is {value[np.argmin(finite)]}"
-            self.at(~finite, who, what, "Look where it divides, or takes logs or roots, and at its domain.")
+            message = f"is {value[np.argmin(finite)]}"
+            self.at(~finite, who, message, "Look where it divides, or takes logs or roots, and at its domain.")
         for k, name in enumerate(names):
             part = grads[:, which == k]
             bad = finite & ~np.isfinite(part).all(axis=1)
@@ -299,34 +323,40 @@ class _Check:
                 x = jnp.asarray(self.points[int(np.argmax(bad))])
                 terms = [] if model is None else _steep_terms(model, x, which == k)
                 of = f" of the term of {' and '.join(_quoted(term) for term in terms)}" if terms else ""
-                mend = "Keep what jnp.where masks inside the domain: put a safe value in before the function too."
-                self.at(bad, name, f"the gradient{of} with respect to it is not finite", mend, True)
+                hint = "Keep what jnp.where masks inside the domain: put a safe value in before the function too."
+                self.at(bad, name, f"the gradient{of} with respect to it is not finite", hint, True)
             if not finite.any():
                 continue
             if wrong[:, k].any():
-                mend = "Look at custom derivatives, stop_gradient, rounding and jumps."
-                what = "the gradient with respect to it does not agree with differences of the log density"
-                self.at(wrong[:, k], name, what, mend, True)
+                hint = "Look at custom derivatives, stop_gradient, rounding and jumps."
+                message = "the gradient with respect to it does not agree with differences of the log density"
+                self.at(wrong[:, k], name, message, hint, True)
                 continue
             zeros = int((part[finite] == 0).all(axis=0).sum())
             if zeros:
-                what = f"the log density does not depend on {zeros} of its {part.shape[1]} numbers"
-                self.add("warning", name, what, "Give them a prior or leave them out: their posterior is improper.")
+                message = f"the log density does not depend on {zeros} of its {part.shape[1]} numbers"
+                self.add("warning", name, message, "Give them a prior or leave them out: their posterior is improper.")
             elif endless[finite, k].all():
-                what = "the log density does not fall far out in some direction"
-                self.add("warning", name, what, "Give it a proper prior: its posterior seems to be improper.")
+                message = "the log density does not fall far out in some direction"
+                self.add("warning", name, message, "Give it a proper prior: its posterior seems to be improper.")
 
 
 @eqx.filter_jit
-def _mapped(check: Callable[..., Any], points: Any, at_once: bool) -> Any:
+def _mapped(
+    check: Callable[[Array], PyTree], points: Float[Array, "points dim"], at_once: bool
+) -> PyTree:
     return jax.vmap(check)(points) if at_once else jax.lax.map(check, points)
 
 
 def _sites(model: UnconstrainedDensity, x: Float[Array, " dim"]) -> dict[str, dict[str, Array]]:
-    """By site, its term, how many values are outside the support and an example; of free ones, whether their reals
-    do not come back, and what their log determinant is off by, zero where that is rounding."""
+    """Results of checks at a point by the name of the site.
+
+    For every site: its term of the log density, how many values are outside of the support, their number, and an
+    example. For free sites: whether their free reals are lost on the way to the value and back, and the error of the
+    log determinant, or zero where that is rounding.
+    """
     pieces = model.split(x)
-    rough = jnp.finfo(x.dtype).eps ** 0.25
+    tolerance = float(jnp.finfo(x.dtype).eps) ** 0.25
     out = {name: {"term": term} for name, term in model.log_densities(x).items()}
 
     def look(name: str, distribution: Distribution, value: Array) -> None:
@@ -343,11 +373,11 @@ def _sites(model: UnconstrainedDensity, x: Float[Array, " dim"]) -> dict[str, di
         value, log_det = bijector.forward_and_log_det(z)
         look(name, distribution, value)
         back = jnp.broadcast_to(bijector.inverse(value), z.shape)
-        # Real too: where they are all but equal, reals cannot come back, and that is no fault.
-        lossy = ~_close(back, z, rough) & ~_close(bijector.forward(back), value, rough)
+        # If the values agree, free reals are lost to rounding alone, which is no fault.
+        lossy = ~_close(back, z, tolerance) & ~_close(bijector.forward(back), value, tolerance)
         off = _log_dets(bijector, z, value) - jnp.sum(log_det)
         off = jnp.min(jnp.abs(off))
-        far = jnp.isfinite(off) & (off > rough * (z.size + jnp.abs(jnp.sum(log_det))))
+        far = jnp.isfinite(off) & (off > tolerance * (z.size + jnp.abs(jnp.sum(log_det))))
         out[name] |= {"lossy": lossy & jnp.all(jnp.isfinite(value)), "log_det": jnp.where(far, off, 0)}
         return value
 
@@ -355,16 +385,19 @@ def _sites(model: UnconstrainedDensity, x: Float[Array, " dim"]) -> dict[str, di
     return out
 
 
-def _close(a: Array, b: Array, rough: Any) -> Array:
-    return jnp.all(jnp.abs(a - b) <= rough * (1 + jnp.abs(b)))
+def _close(a: Array, b: Array, tolerance: float) -> Bool[Array, ""]:
+    return jnp.all(jnp.abs(a - b) <= tolerance * (1 + jnp.abs(b)))
 
 
 def _log_dets(bijector: Bijector, x: Array, y: Array) -> Float[Array, " ways"]:
-    """The log determinant of the Jacobian at `x` from derivatives of the forward map; in each way that is in use where
-    there are more coordinates after the map, and NaN where that is not known or not cheap."""
+    """The log determinant of the Jacobian at `x` from derivatives of the forward map.
+
+    Where the map adds coordinates there are several conventions in use, and the result has one number for each. It is
+    NaN where no convention is known, and where the Jacobian is large.
+    """
     if not bijector.forward_min_event_ndims:
         return jnp.sum(jnp.log(jnp.abs(jax.jvp(bijector.forward, (x,), (jnp.ones_like(x),))[1])))[None]
-    if x.size > _LARGE or not x.size:
+    if x.size > _MAX_JACOBIAN_SIZE or not x.size:
         return jnp.full(1, jnp.nan)
     jacobian = jnp.moveaxis(jax.jacfwd(lambda z: bijector.forward(jnp.reshape(z, x.shape)))(jnp.ravel(x)), -1, 0)
     picks = [jacobian]
@@ -381,11 +414,11 @@ def _log_dets(bijector: Bijector, x: Array, y: Array) -> Float[Array, " ways"]:
 
 
 def _steep_terms(model: UnconstrainedDensity, x: Float[Array, " dim"], of: np.ndarray) -> list[str]:
-    """The sites whose terms have gradients that are not finite."""
+    """The sites whose terms have gradients that are not finite in the coordinates `of`."""
 
     @eqx.filter_jit
     def steepness(model: UnconstrainedDensity, x: Array) -> dict[str, Array]:
-        # One by one: a zero cotangent of another term would turn into NaN.
+        # One by one, since the zero cotangents of other terms would turn into NaN.
         return {n: jax.grad(lambda x, n=n: model.log_densities(x)[n])(x) for n in model.pinned.distribution.names}
 
     grads = steepness(model, x)
@@ -393,13 +426,18 @@ def _steep_terms(model: UnconstrainedDensity, x: Float[Array, " dim"], of: np.nd
 
 
 def _slopes(
-    target: Any, like: PyTree, key: Any, which: Int[Array, " dim"], num: int, x: Float[Array, " dim"]
+    target: Callable[..., Any],
+    like: PyTree,
+    key: Seed,
+    which: Int[Array, " dim"],
+    num: int,
+    x: Float[Array, " dim"],
 ) -> tuple[Array, Array, Array, Array]:
     """The value and gradient; and for a random direction in each part, whether the gradient is wrong along it, and
-    whether the density does not fall far out.
+    whether the density does not decrease far out.
 
     With the differences d(h) = (f(x + h v) - f(x - h v)) / 2, the extrapolation (4 d(h) - d(2h) / 2) / 3 is h f'(x) v
-    up to O(h^5), and d(h) - d(2h) / 2 says how far the curvature spoils it.
+    up to O(h^5), and d(h) - d(2h) / 2 estimates the error that higher derivatives cause.
     """
     _, unravel = ravel_pytree(like)
     value, grads = value_and_grad(target, unravel(x), "debug")
@@ -413,12 +451,12 @@ def _slopes(
         v = v / jnp.linalg.norm(v)
         f = jax.lax.map(lambda s: evaluate(target, unravel(x + s * v)), scales)
         near, far = (f[0] - f[1]) / 2, (f[2] - f[3]) / 4
-        # Steps as they were rounded.
+        # The steps after rounding.
         steps = (2 * ((x + h * v) - (x - h * v)) - ((x + 2 * h * v) - (x - 2 * h * v)) / 4) / 3
         terms = jnp.where(which == k, grad * steps, 0)
         error = jnp.abs((4 * near - far) / 3 - jnp.sum(terms))
         noise = 10 * jnp.abs(near - far) + 100 * eps * (1 + jnp.max(jnp.abs(f[:4])))
-        # Along a line a density has an integral only if it falls faster than 1 / distance.
+        # Along a line a density can be integrated only if it decreases faster than 1 / distance.
         endless = (f[5] - f[4] > -0.6) & jnp.isfinite(f[4]) | (f[7] - f[6] > -0.6) & jnp.isfinite(f[6])
         return error > noise + eps**0.25 * jnp.sum(jnp.abs(terms)), endless
 

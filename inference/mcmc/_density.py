@@ -8,9 +8,9 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, PyTree
 
 from distrax_like._misc import Seed
+from distrax_like.inference._target import as_position, log_density
 
-from ._kernel import Info, KernelState, LogDensity, Position, TransitionKernel
-from ._target import ChainsTarget, as_position, evaluate
+from ._kernel import Info, KernelState, Position, TransitionKernel
 
 State = TypeVar("State", bound=KernelState)
 
@@ -29,20 +29,6 @@ class DensityKernel(TransitionKernel[DensityState, Info]):
         who = type(self).__name__
         position = as_position(position, who)
         return DensityState(position, log_density(self.log_density(), position, who))
-
-
-def log_density(target: LogDensity, position: Position, who: str) -> Float[Array, ""]:
-    """One chain's target, in the promoted dtype of the position. **Raises:** `ValueError` where it is not a scalar."""
-    dtype = jnp.result_type(*jtu.tree_leaves(position))
-    if isinstance(target, ChainsTarget):
-        return target.value_and_grad(position)[0].astype(dtype)
-    value = jnp.asarray(evaluate(target, position))
-    if value.shape:
-        raise ValueError(
-            f"{who}: the target of one chain must be a scalar, got shape {value.shape}; for many chains use "
-            "sample_chain, or jax.vmap over init and step"
-        )
-    return value.astype(dtype)
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:

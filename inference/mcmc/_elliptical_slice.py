@@ -13,11 +13,11 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from distrax_like._misc import Seed, as_callable, as_key
 from distrax_like.distributions import Distribution
+from distrax_like.inference._target import as_position, log_density
 
-from ._density import like, log_density
+from ._density import like
 from ._kernel import LogDensity, Position, TransitionKernel
 from ._slice import shrink
-from ._target import as_position
 
 Prior: TypeAlias = Distribution | Callable[[Seed], Position]
 

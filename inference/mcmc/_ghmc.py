@@ -9,13 +9,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import Numeric, Seed, as_callable, as_key, promote
+from distrax_like.inference._target import as_vectors
 
 from ._hamiltonian import (
     HamiltonianInfo,
     HamiltonianKernel,
     HamiltonianState,
     StepSize,
-    as_vectors,
     at_least_one,
     hamiltonian_fields,
 )

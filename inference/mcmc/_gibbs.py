@@ -8,10 +8,10 @@ import jax
 from jaxtyping import Array, ArrayLike, Bool, PyTree
 
 from distrax_like._misc import Seed, as_callable, as_key, tree_where
+from distrax_like.inference._target import as_position, evaluate
 
 from ._density import all_finite, like, moved
 from ._kernel import LogDensity, Position, TransitionKernel
-from ._target import as_position, evaluate
 
 #: The names of the parts in a block.
 Names: TypeAlias = tuple[str, ...]

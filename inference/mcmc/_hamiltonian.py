@@ -11,10 +11,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
 from distrax_like._misc import Numeric, Seed, as_callable, promote
+from distrax_like.inference._target import as_position, part_name, value_and_grad
 
 from ._kernel import Info, LogDensity, Position, TransitionKernel
 from ._metric import DiagonalMetric, Metric
-from ._target import as_position, part_name, value_and_grad
 
 #: A step size as an argument: a number, an array, or a list, tuple or dict of them, one for each part of the state.
 StepSize: TypeAlias = Numeric | dict
@@ -266,8 +266,3 @@ def energy_drop(start: Float[Array, ""], end: Float[Array, ""]) -> Float[Array, 
 def accepts(key: Seed, log_ratio: Float[Array, ""]) -> Bool[Array, ""]:
     """True with probability min(1, exp(log_ratio))."""
     return -jax.random.exponential(key, (), log_ratio.dtype) <= log_ratio
-
-
-def as_vectors(tree: PyTree) -> Float[Array, "n d"]:
-    """Each of the n entries along the leading axis of every part raveled into one vector."""
-    return jax.vmap(lambda x: ravel_pytree(x)[0])(tree)

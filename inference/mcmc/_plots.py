@@ -1,35 +1,47 @@
 """Plots of a run to judge it by, as methods of `Samples`. They need the extra `plots`."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from jaxtyping import Float, Int, PyTree, Shaped
 
 from distrax_like.inference import stats
 from distrax_like.special import ndtri
 
-from ._samples import Samples, by_site, names as names_of
+from ._sites import by_site, number_names
 
-Names = str | Sequence[str] | None
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
 
-# More chains than these have no legend.
-_FEW = 8
-_MOST_ROWS, _MOST_PAIRS = 12, 6
-# Of one panel.
-_MOST_POINTS, _MOST_RANKS, _MOST_DOTS = 20_000, 100_000, 5_000
-_FEWEST = 4
+Names: TypeAlias = str | Sequence[str] | None
+
+Draws: TypeAlias = PyTree[Shaped[np.ndarray, "draw chain ..."]]
+Statistics: TypeAlias = Mapping[str, np.ndarray]
+# Draws of one number by its name.
+_Table: TypeAlias = dict[str, Float[np.ndarray, "draw chain"]]
+
+# More chains are not listed one by one.
+_MAX_LISTED = 8
+# How many numbers are plotted unless they are named.
+_DEFAULT_ROWS, _DEFAULT_PAIRS = 12, 6
+# What one panel shows at most; longer runs are thinned.
+_MAX_POINTS, _MAX_RANKS, _MAX_DOTS = 20_000, 100_000, 5_000
+_MIN_DRAWS = 4
+# Of the rank plot: the number of bins, and the probability with which all counts of a chain stay in the band.
 _BINS, _BAND = 20, 0.95
 _LOW_E_BFMI = 0.3
 _BLUE, _RED, _GREY = "tab:blue", "tab:red", "0.85"
 
 
-def trace(samples: Samples, names: Names) -> Any:
+def trace(draws: Draws, sample_stats: Statistics, names: Names) -> "matplotlib.figure.Figure":
     """See `Samples.plot_trace`."""
-    table, note = _chosen(samples, names, _MOST_ROWS)
+    table, note = _chosen(draws, names, _DEFAULT_ROWS)
     num, chains = next(iter(table.values())).shape
-    step = _stride(num * chains, _MOST_POINTS)
-    diverging = np.asarray(samples.sample_stats.get("diverging", np.zeros((num, chains), bool)))
+    step = _stride(num * chains, _MAX_POINTS)
+    diverging = np.asarray(sample_stats.get("diverging", np.zeros((num, chains), bool)))
     where = np.flatnonzero(diverging.any(1))
     figure = _figure(10.0, 1.4 * len(table) + 0.9)
     axes = figure.subplots(len(table), 2, squeeze=False, sharey="row", width_ratios=[5, 1])
@@ -50,26 +62,26 @@ def trace(samples: Samples, names: Names) -> Any:
     return _finish(figure, [*ticks, *note], lines)
 
 
-def rank(samples: Samples, names: Names) -> Any:
+def rank(draws: Draws, names: Names) -> "matplotlib.figure.Figure":
     """See `Samples.plot_rank`."""
-    table, note = _chosen(samples, names, _MOST_ROWS)
+    table, note = _chosen(draws, names, _DEFAULT_ROWS)
     figure, panels = _grid(len(table), "rank as a share", "draws")
     part, lines = "chain", []
     for axis, (name, x) in zip(panels, table.items()):
-        x = x[:: _stride(x.size, _MOST_RANKS)]
+        x = x[:: _stride(x.size, _MAX_RANKS)]
         if x.shape[1] == 1:
-            # One chain has nothing but itself to differ from.
+            # A single chain is split, and its halves are compared.
             part, half = "half", len(x) // 2
             x = np.concatenate([x[:half], x[len(x) - half :]], 1)
         counts, low, high = rank_counts(x)
         chains, bins = counts.shape
-        outside = ((counts < low) | (counts > high)).any(1)
+        outside = np.any((counts < low) | (counts > high), axis=1)
         edges = np.linspace(0, 1, bins + 1)
         axis.stairs(high, edges, baseline=low, fill=True, color=_GREY, zorder=0)
         lines = [
             axis.stairs(row, edges, baseline=None, color=colour, lw=1.6 if out else 0.9,
                         alpha=1.0 if out else _alpha(chains), zorder=2 if out else 1)
-            for row, colour, out in zip(counts, _colours(chains), outside)
+            for row, colour, out in zip(counts, _colours(chains), outside.tolist())
         ]  # fmt: skip
         axis.set_title(f"{_short(name)}: {outside.sum()} of {chains} outside", fontsize="medium")
         axis.set(xlim=(0, 1), ylim=(0, None))
@@ -77,8 +89,10 @@ def rank(samples: Samples, names: Names) -> Any:
     return _finish(figure, [band, *note], lines, part)
 
 
-def rank_counts(x: Any) -> tuple[Any, Any, Any]:
-    """Of draws `(draw, chain)` the counts `(chain, bin)` of pooled ranks, and both ends of their band `(bin,)`.
+def rank_counts(
+    x: Shaped[np.ndarray, "draw chain"],
+) -> tuple[Int[np.ndarray, "chain bin"], Float[np.ndarray, " bin"], Float[np.ndarray, " bin"]]:
+    """The counts of pooled ranks of each chain, and both ends of their band.
 
     The share of a chain's n draws in a bin less that of all m chains, p, has variance p (1 - p) (1 - 1 / m) / n, with
     the effective number of draws in the bin for n where draws are correlated; quantiles at one level for all bins are
@@ -86,13 +100,13 @@ def rank_counts(x: Any) -> tuple[Any, Any, Any]:
     """
     n, m = x.shape
     bins = max(min(_BINS, n // 10), 2)
-    # Equal draws are ranked in the order of the run, by which they spread evenly over chains.
+    # Equal draws are ranked in the order of the run, which spreads them evenly over the chains.
     place = np.empty(n * m, int)
     place[np.argsort(x, axis=None, kind="stable")] = np.arange(n * m)
     inside = (place * bins // (n * m)).reshape(n, m, 1) == np.arange(bins)
     share = inside.mean((0, 1))
     effective = np.asarray(stats.ess(inside.astype(x.dtype)[:, None], "mean"))
-    # One chain that stands still, or never comes to a bin, does not set the band for the others.
+    # The median: a chain that stands still, or never reaches a bin, must not set the band for the others.
     effective = np.clip(np.median(np.where(np.isnan(effective), n, effective), 0), 1, n)
     z = float(ndtri(1 - (1 - _BAND) / (2 * bins)))
     sd = np.sqrt(share * (1 - share) * (1 - 1 / m) / effective)
@@ -100,14 +114,14 @@ def rank_counts(x: Any) -> tuple[Any, Any, Any]:
     return inside.sum(0), n * np.maximum(share + shift - z * sd, 0), n * (share + shift + z * sd)
 
 
-def pairs(samples: Samples, names: Names) -> Any:
+def pairs(draws: Draws, sample_stats: Statistics, names: Names) -> "matplotlib.figure.Figure":
     """See `Samples.plot_pairs`."""
-    table, note = _chosen(samples, names, _MOST_PAIRS)
+    table, note = _chosen(draws, names, _DEFAULT_PAIRS)
     columns = [x.reshape(-1) for x in table.values()]
     size = len(table)
-    diverging = np.asarray(samples.sample_stats.get("diverging", np.zeros(columns[0].shape, bool))).reshape(-1)
+    diverging = np.asarray(sample_stats.get("diverging", np.zeros(columns[0].shape, bool))).reshape(-1)
     both = [np.flatnonzero(kind) for kind in (~diverging, diverging)]
-    shown = [index[:: _stride(len(index), _MOST_DOTS)] for index in both]
+    shown = [index[:: _stride(len(index), _MAX_DOTS)] for index in both]
     figure = _figure(1.9 * size + 1.2, 1.9 * size + 0.8)
     axes = figure.subplots(size, size, squeeze=False, sharex="col")
     style: dict[str, Any] = {"ls": "", "marker": ".", "mew": 0, "rasterized": True}
@@ -130,12 +144,12 @@ def pairs(samples: Samples, names: Names) -> Any:
     return _finish(figure, [*(kind + of for kind, of in zip(kinds, part)), *note], [])
 
 
-def energy(samples: Samples) -> Any:
+def energy(sample_stats: Statistics) -> "matplotlib.figure.Figure":
     """See `Samples.plot_energy`."""
-    if "energy" not in samples.sample_stats:
-        known = ", ".join(samples.sample_stats) or "nothing"
+    if "energy" not in sample_stats:
+        known = ", ".join(sample_stats) or "nothing"
         raise ValueError(f"plot_energy needs the energy, which a Hamiltonian kernel's info has; known is {known}")
-    x = np.asarray(samples.sample_stats["energy"], float)
+    x = np.asarray(sample_stats["energy"], float)
     if len(x) < 2:
         raise ValueError(f"plot_energy needs 2 draws of each chain, got {len(x)}")
     fractions = np.asarray(stats.e_bfmi(x))
@@ -144,17 +158,17 @@ def energy(samples: Samples) -> Any:
     figure = _figure(7.0, 4.0)
     axis = figure.subplots()
     edges = np.histogram_bin_edges(np.concatenate([marginal, moves[np.isfinite(moves)]]), 60)
-    parts = [("energy less its mean", marginal, True), ("change of energy by a transition", moves, False)]
+    parts = [("energy minus its mean", marginal, True), ("change of energy by a transition", moves, False)]
     for label, values, fill in parts:
         counts = np.histogram(values, edges)[0]
         axis.stairs(counts, edges, label=label, fill=fill, color=_BLUE if fill else _RED, alpha=0.4 if fill else 1)
     low = np.flatnonzero(fractions < _LOW_E_BFMI)
-    if len(fractions) <= _FEW:
+    if len(fractions) <= _MAX_LISTED:
         lines = [f"E-BFMI, chain {c}: {v:.2f}" + (" (low)" if c in low else "") for c, v in enumerate(fractions)]
     else:
         lines = [f"E-BFMI of {len(fractions)} chains: {fractions.min():.2f} to {fractions.max():.2f}"]
-        lines += [f"low, chain {c}: {fractions[c]:.2f}" for c in low[np.argsort(fractions[low])][:_FEW]]
-        lines += [f"and {len(low) - _FEW} more below {_LOW_E_BFMI}"] if len(low) > _FEW else []
+        lines += [f"low, chain {c}: {fractions[c]:.2f}" for c in low[np.argsort(fractions[low])][:_MAX_LISTED]]
+        lines += [f"and {len(low) - _MAX_LISTED} more below {_LOW_E_BFMI}"] if len(low) > _MAX_LISTED else []
     for line in lines:
         axis.plot([], [], " ", label=line)
     axis.set(yticks=[], xlabel="energy")
@@ -162,9 +176,9 @@ def energy(samples: Samples) -> Any:
     return figure
 
 
-def autocorrelation(samples: Samples, names: Names, max_lag: int) -> Any:
+def autocorrelation(draws: Draws, names: Names, max_lag: int) -> "matplotlib.figure.Figure":
     """See `Samples.plot_autocorrelation`."""
-    table, note = _chosen(samples, names, _MOST_ROWS)
+    table, note = _chosen(draws, names, _DEFAULT_ROWS)
     figure, panels = _grid(len(table), "lag", "autocorrelation", sharey=True)
     num, chains = next(iter(table.values())).shape
     lines: list[Any] = []
@@ -178,11 +192,11 @@ def autocorrelation(samples: Samples, names: Names, max_lag: int) -> Any:
     return _finish(figure, ["band: 95% for independent draws", *note], lines)
 
 
-def _chosen(samples: Samples, names: Names, most: int) -> tuple[dict[str, Any], list[str]]:
+def _chosen(draws: Draws, names: Names, most: int) -> tuple[_Table, list[str]]:
     """The draws `(draw, chain)` by the name of the number, and a note where some are left out."""
-    sites = by_site(samples.draws)
+    sites = by_site(draws)
     places = ((site, i) for site, x in sites.items() for i in range(math.prod(x.shape[2:])))
-    known = dict(zip(names_of(samples.draws), places))
+    known = dict(zip(number_names(draws), places))
     wanted: list[str] = []
     for name in list(known)[:most] if names is None else [names] if isinstance(names, str) else names:
         if name not in known and name not in sites:
@@ -196,8 +210,8 @@ def _chosen(samples: Samples, names: Names, most: int) -> tuple[dict[str, Any], 
     for name in wanted:
         site, i = known[name]
         x = sites[site]
-        if len(x) < _FEWEST:
-            raise ValueError(f"plots need {_FEWEST} draws of each chain, got {len(x)}")
+        if len(x) < _MIN_DRAWS:
+            raise ValueError(f"plots need {_MIN_DRAWS} draws of each chain, got {len(x)}")
         table[name] = np.reshape(x, (*x.shape[:2], -1))[:, :, i].astype(float)
     left_out = names is None and len(known) > most
     return table, [f"first {most} of {len(known)} numbers"] if left_out else []
@@ -210,7 +224,7 @@ def _stride(num: int, most: int) -> int:
 def _colours(chains: int) -> list[Any]:
     import matplotlib
 
-    few = chains <= _FEW
+    few = chains <= _MAX_LISTED
     return list(
         matplotlib.colormaps["tab10" if few else "viridis"](range(chains) if few else np.linspace(0, 0.9, chains))
     )
@@ -221,12 +235,12 @@ def _alpha(chains: int) -> float:
 
 
 def _short(name: str) -> str:
-    # A dollar would begin a formula.
+    # Matplotlib would read a formula after a dollar.
     name = name.replace("$", r"\$")
     return name if len(name) <= 24 else f"{name[:11]}…{name[-12:]}"
 
 
-def _figure(width: float, height: float) -> Any:
+def _figure(width: float, height: float) -> "matplotlib.figure.Figure":
     try:
         from matplotlib.figure import Figure
     except ImportError as e:
@@ -234,11 +248,13 @@ def _figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _grid(num: int, xlabel: str, ylabel: str, **kwargs: Any) -> tuple[Any, list[Any]]:
+def _grid(
+    num: int, xlabel: str, ylabel: str, sharey: bool = False
+) -> "tuple[matplotlib.figure.Figure, list[matplotlib.axes.Axes]]":
     columns = min(num, 3)
     rows = -(-num // columns)
     figure = _figure(max(3.4 * columns, 6.0), 2.2 * rows + 1.0)
-    panels = list(figure.subplots(rows, columns, squeeze=False, **kwargs).flat)
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey).flat)
     for i, axis in enumerate(panels):
         axis.set(xlabel=xlabel if i + columns >= num else "", ylabel="" if i % columns else ylabel)
         if i >= num:
@@ -246,14 +262,16 @@ def _grid(num: int, xlabel: str, ylabel: str, **kwargs: Any) -> tuple[Any, list[
     return figure, panels[:num]
 
 
-def _finish(figure: Any, title: list[str], lines: list[Any], part: str = "chain") -> Any:
-    """Puts a title, and a legend of a few chains or the number of many."""
-    if len(lines) > _FEW:
+def _finish(
+    figure: "matplotlib.figure.Figure", title: list[str], lines: list[Any], part: str = "chain"
+) -> "matplotlib.figure.Figure":
+    """Adds a title, and a legend where there are few chains; where there are many, the title gives their number."""
+    if len(lines) > _MAX_LISTED:
         title = [f"{len(lines)} chains", *title]
     elif len(lines) > 1:
         labels = [f"{part} {i}" for i in range(len(lines))]
         legend = figure.legend(lines, labels, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
-        for handle in legend.legend_handles:
+        for handle in filter(None, legend.legend_handles):
             handle.set(alpha=1, linewidth=1.5)
     if title:
         figure.suptitle("; ".join(title), fontsize="medium")

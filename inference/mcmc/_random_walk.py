@@ -10,8 +10,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import Seed, as_callable, as_key
+from distrax_like.inference._target import log_density
 
-from ._density import DensityKernel, DensityState, like, log_density
+from ._density import DensityKernel, DensityState, like
 from ._hamiltonian import StepSize, as_step_size, flat_step_size
 from ._kernel import LogDensity, Position, TransitionKernel
 from ._metropolis_hastings import Calibrated, UncalibratedInfo, propose

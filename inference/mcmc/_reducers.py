@@ -1,18 +1,18 @@
-"""Reducers of draws: what becomes of them as they come, without keeping them."""
+"""Reducers of draws: statistics that are updated with new draws, which need not be kept."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import equinox as eqx
 import jax.tree_util as jtu
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import Array, DTypeLike, PyTree, Shaped
 
 from distrax_like.inference import stats
 
-from ._samples import by_site
+from ._sites import by_site
 
-# By name: from the number of chains, the shape and the dtype of a site's draw.
-_NAMED: dict[str, Callable[[int, tuple[int, ...], Any], Any]] = {
+# Functions from the number of chains, the shape and the dtype of a site's draw to a reducer.
+_NAMED: dict[str, Callable[[int, tuple[int, ...], DTypeLike], PyTree]] = {
     "moments": lambda _, shape, dtype: stats.RunningVariance.from_shape(shape, dtype),
     "covariance": lambda _, shape, dtype: stats.RunningCovariance.from_shape(shape, dtype),
     "rhat": lambda chains, shape, dtype: stats.RunningPotentialScaleReduction.from_shape((chains, *shape), 1, dtype),
@@ -20,8 +20,8 @@ _NAMED: dict[str, Callable[[int, tuple[int, ...], Any], Any]] = {
 }
 
 
-def made(reducers: Any, num_chains: int, like: PyTree) -> Any:
-    """`reducers` with those that are given by name made for every site of a draw like `like`.
+def make_reducers(reducers: PyTree, num_chains: int, like: PyTree) -> PyTree:
+    """`reducers`, where names are replaced by a reducer for every site of a draw like `like`.
 
     **Raises:** `ValueError` for an unknown name.
     """
@@ -35,7 +35,7 @@ def made(reducers: Any, num_chains: int, like: PyTree) -> Any:
     return {name: {site: _NAMED[name](num_chains, x.shape, x.dtype) for site, x in sites.items()} for name in reducers}
 
 
-def reduced(reducers: Any, draws: PyTree) -> Any:
+def update_reducers(reducers: PyTree, draws: PyTree[np.ndarray]) -> PyTree:
     """The reducers after more draws, of shape `(draw, chain, ...)`."""
     if reducers is None:
         return None
@@ -47,14 +47,14 @@ def reduced(reducers: Any, draws: PyTree) -> Any:
         if isinstance(reducer, tuple):
             out[name] = reducer[0], _update(reducer[1], reducer[0](draws))
         elif isinstance(reducer, Mapping):
-            out[name] = reduced(reducer, draws)
+            out[name] = update_reducers(reducer, draws)
         else:
             out[name] = _update(reducer, sites[name])
     return out
 
 
 @eqx.filter_jit
-def _update(reducer: Any, x: Any) -> Any:
+def _update(reducer: PyTree, x: PyTree[Shaped[Array | np.ndarray, "draw chain ..."]]) -> PyTree:
     if not hasattr(reducer, "independent_chain_ndims"):
         x = jtu.tree_map(lambda x: x.reshape(-1, *x.shape[2:]), x)
     return reducer.update(x, axis=0)

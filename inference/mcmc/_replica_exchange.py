@@ -10,10 +10,10 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from distrax_like._misc import Numeric, Real, Seed, as_callable, as_key, promote
+from distrax_like.inference._target import as_position, log_density
 
-from ._density import log_density, moved
+from ._density import moved
 from ._kernel import LogDensity, Position, TransitionKernel
-from ._target import as_position
 
 
 class TemperedTarget(eqx.Module):

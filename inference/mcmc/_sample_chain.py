@@ -1,8 +1,8 @@
-"""The driver of transition kernels."""
+"""`sample_chain`: runs a transition kernel, without warm-up."""
 
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple, SupportsIndex
+from typing import NamedTuple, SupportsIndex
 
 import equinox as eqx
 import jax
@@ -12,55 +12,55 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
-from distrax_like._misc import as_key, require
+from distrax_like._misc import Seed, as_key, require
+from distrax_like.inference._target import ChainsTarget, as_position, chains_shape, evaluate, part_name
 
 from ._kernel import TransitionKernel
-from ._run import CHUNK, HostRun, KernelResults, Run, choose_execution, progress
-from ._target import ChainsTarget, as_position, chains_shape, evaluate, part_name
+from ._run import CHUNK, CompiledChains, HostLoop, KernelResults, choose_execution, progress
 
 
 class StatesAndTrace(NamedTuple):
     """The draws, and what `trace_fn` returned for each."""
 
-    all_states: Any
-    trace: Any
+    all_states: PyTree
+    trace: PyTree
 
 
 class CheckpointableStatesAndTrace(NamedTuple):
-    """The draws, what `trace_fn` returned for each, and where to go on from."""
+    """The draws, what `trace_fn` returned for each, and what is needed to continue the run."""
 
-    all_states: Any
-    trace: Any
-    final_kernel_results: Any
+    all_states: PyTree
+    trace: PyTree
+    final_kernel_results: KernelResults
 
 
-def _trace_info(_: PyTree, info: Any) -> Any:
+def _trace_info(_: PyTree, info: PyTree) -> PyTree:
     return info
 
 
 def sample_chain(
     num_results: SupportsIndex,
     current_state: PyTree,
-    previous_kernel_results: Any = None,
-    kernel: Any = None,
+    previous_kernel_results: KernelResults | None = None,
+    kernel: TransitionKernel | None = None,
     num_burnin_steps: SupportsIndex = 0,
     num_steps_between_results: SupportsIndex = 0,
-    trace_fn: Callable[[Any, Any], Any] | None = _trace_info,
+    trace_fn: Callable[[PyTree, PyTree], PyTree] | None = _trace_info,
     return_final_kernel_results: bool = False,
-    seed: Any = None,
+    seed: Seed | None = None,
     progress_bar: bool = False,
     execution: str | None = None,
-) -> Any:
+) -> PyTree:
     """Runs one Markov chain, or many.
 
-    The shape B of the target at `current_state` tells how many: `()` is one chain; otherwise B must lead the shape of
-    every part of the state. Transition i of chain c draws from `fold_in(fold_in(seed, c), i)`, burn-in and thinned
-    transitions counted and one chain being chain 0, so that a chain does not depend on its neighbours, on how the run
-    is cut, or on `execution`.
+    The shape B of the target at `current_state` is that of the chains: `()` is one chain; otherwise B must lead the
+    shape of every part of the state. Transition i of chain c draws from `fold_in(fold_in(seed, c), i)`, where i counts
+    burn-in and thinned transitions and a single chain is chain 0. So a chain does not depend on its neighbours, on how
+    the run is divided into calls, or on `execution`.
 
-    Where nothing is traced the host runs one compiled function again and again: it shows progress and hears an
-    interrupt; a target or kernel of the same structure is not compiled anew. Under a transformation it is a single
-    scan.
+    Where nothing is traced, the host calls one compiled function repeatedly; between the calls it shows progress and
+    reacts to Ctrl-C. A target or kernel of the same structure is not compiled again. Under a transformation the run is
+    a single scan.
 
     **Arguments:**
 
@@ -69,18 +69,19 @@ def sample_chain(
     - `previous_kernel_results`: the `final_kernel_results` of an earlier call, to continue it (with the same `seed`)
       as if it had not stopped; `current_state` is then its last state.
     - `kernel`: a `TransitionKernel`.
-    - `num_burnin_steps`: transitions before the first one that is kept.
-    - `num_steps_between_results`: transitions left out between two that are kept.
-    - `trace_fn`: called with a draw (all chains) and the kernel's info about the transition to it; by default it
+    - `num_burnin_steps`: the number of transitions before those from which draws are kept.
+    - `num_steps_between_results`: the number of transitions between two draws whose results are dropped.
+    - `trace_fn`: called with a draw (of all chains) and the kernel's info about the transition to it; by default it
       returns the info. With `None` there is no trace.
-    - `return_final_kernel_results`: whether to return what is needed to go on.
+    - `return_final_kernel_results`: whether to return what is needed to continue the run.
     - `seed`: a key.
-    - `progress_bar`: show progress on stderr, through tqdm where it is installed. Ignored where the call is traced.
+    - `progress_bar`: whether to show progress on stderr, through tqdm where it is installed. Ignored where the call is
+      traced.
     - `execution`: "sequential" runs the chains one after the other inside the compiled program (where nothing is
-      traced, in one thread for each core); "batched" all at once, each transition as long as the longest of them;
-      "interleaved" all at once, none waiting for another's transition (for an `InterleavedKernel`). `None` takes the
-      first on a CPU, where it is several times faster, and the last that the kernel has elsewhere. A target with
-      parameters of its own for each chain cannot be sequential.
+      traced, in one thread for each core); "batched" runs all at once, and each transition takes as long as that of the
+      slowest chain; "interleaved" runs all at once without waiting for one another (for an `InterleavedKernel`). `None`
+      is "sequential" on a CPU, where it is several times faster; elsewhere it is "interleaved" if the kernel supports
+      it, and else "batched". A target with parameters of its own for each chain cannot be sequential.
 
     **Returns:** `StatesAndTrace`, whose leaves have shape `(num_results, *B, ...)`; `CheckpointableStatesAndTrace`
     if the final results are asked for; the draws alone if `trace_fn` is `None` and they are not.
@@ -99,52 +100,53 @@ def sample_chain(
     chains = chains_shape(kernel.log_density(), position, "sample_chain")
     kernel, execution = _choose_execution(kernel, position, chains, execution)
 
-    run = Run(kernel, seed, jnp.zeros((), jnp.int32), chains, execution)
+    run = CompiledChains(kernel, seed, jnp.zeros((), jnp.int32), chains, execution)
     if previous_kernel_results is None:
         results = _check_start(run.init(position), chains)
-        first = burnin + 1
+        to_first_draw = burnin + 1
     else:
-        if not isinstance(previous_kernel_results, KernelResults):
-            raise TypeError(
-                "sample_chain: previous_kernel_results must be the final_kernel_results of an earlier call, got "
-                f"{type(previous_kernel_results).__name__}"
-            )
         results = _check_resumed(previous_kernel_results, position)
-        first = burnin + between + 1
+        to_first_draw = burnin + between + 1
 
     if _is_traced((results, kernel, seed)):
-        counts = jnp.asarray([first] + [between + 1] * (num_results - 1) if num_results else [burnin], jnp.int32)
-        results, draws = run(results, counts)
+        counts = [to_first_draw] + [between + 1] * (num_results - 1) if num_results else [burnin]
+        results, draws = run(results, jnp.asarray(counts, jnp.int32))
         draws = jtu.tree_map(lambda x: x[:num_results], draws)
     else:
-        results, draws = _run_from_host(run, results, num_results, burnin, first, between, progress_bar)
+        results, draws = _run_from_host(run, results, num_results, burnin, to_first_draw, between, progress_bar)
 
     states, infos = draws
-    trace: Any = () if trace_fn is None else jax.vmap(trace_fn)(states, infos)
+    trace = () if trace_fn is None else jax.vmap(trace_fn)(states, infos)
     if return_final_kernel_results:
         return CheckpointableStatesAndTrace(states, trace, results)
     return states if trace_fn is None else StatesAndTrace(states, trace)
 
 
 def _run_from_host(
-    run: Run, results: KernelResults, num_results: int, burnin: int, first: int, between: int, progress_bar: bool
-) -> Any:
-    counts = [first - burnin] + [between + 1] * (num_results - 1)
-    # Rows of a chunk that are no results, but for one where there are none: it tells the shapes.
-    warmup = [min(CHUNK, burnin - i) for i in range(0, burnin, CHUNK)] or ([] if num_results else [0])
-    host = HostRun(run, results, min(CHUNK, max(num_results, 1)))
-    with progress("sample_chain", burnin + sum(counts[:num_results]), progress_bar) as advance:
-        chunks = [jtu.tree_map(lambda x: x[:0], draws) for count in warmup for draws in host([count], advance)]
-        chunks += host(counts[:num_results], advance)
+    run: CompiledChains,
+    results: KernelResults,
+    num_results: int,
+    burnin: int,
+    to_first_draw: int,
+    between: int,
+    progress_bar: bool,
+) -> tuple[KernelResults, PyTree]:
+    counts = ([to_first_draw - burnin] + [between + 1] * (num_results - 1))[:num_results]
+    # The draws of these calls are dropped. Where there is nothing to do, a call of no transitions shows their shapes.
+    dropped = [min(CHUNK, burnin - i) for i in range(0, burnin, CHUNK)] or ([] if num_results else [0])
+    loop = HostLoop(run, results, min(CHUNK, max(num_results, 1)))
+    with progress("sample_chain", burnin + sum(counts), progress_bar) as on_progress:
+        chunks = [jtu.tree_map(lambda x: x[:0], draws) for count in dropped for draws in loop([count], on_progress)]
+        chunks += loop(counts, on_progress)
     draws = jtu.tree_map(lambda *xs: jnp.concatenate(xs), *chunks)
-    return host.results, draws
+    return loop.results, draws
 
 
-def _is_traced(tree: Any) -> bool:
+def _is_traced(tree: PyTree) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jtu.tree_leaves(tree))
 
 
-def _count(name: str, value: Any) -> int:
+def _count(name: str, value: SupportsIndex) -> int:
     try:
         n = operator.index(value)
     except TypeError:
@@ -163,7 +165,7 @@ def _choose_execution(
     one = jtu.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape[len(chains) :], x.dtype), position)
     try:
         separable = eqx.filter_eval_shape(evaluate, kernel.log_density(), one).shape == ()
-    except Exception:  # The user's function may fail in any way on a state without its leading axes.
+    except Exception:  # The user's function may fail in any way at a state without its leading axes.
         separable = False
     if separable:
         return kernel, chosen
@@ -173,8 +175,8 @@ def _choose_execution(
             f"seems to have parameters of its own for each of the chains {chains}"
         )
     target = kernel.log_density()
-    # A rule of custom_vmap must not close over traced arrays, and a user's function may: those become arguments of
-    # it. Only then, because a converted function is a new one each time and would be compiled each time.
+    # A rule of custom_vmap must not close over traced arrays, but a user's function may. Its conversion makes these
+    # arrays arguments. A function without them is not converted, since a new function would be compiled in each call.
     parts = position if isinstance(position, tuple | list) else (position,)
     converted = eqx.filter_closure_convert(target, *parts)
     target = ChainsTarget(converted if _is_traced(converted) else target, chains)
@@ -206,7 +208,12 @@ def _check_start(results: KernelResults, chains: tuple[int, ...]) -> KernelResul
     return results
 
 
-def _check_resumed(results: KernelResults, position: PyTree) -> KernelResults:
+def _check_resumed(results: object, position: PyTree) -> KernelResults:
+    if not isinstance(results, KernelResults):
+        raise TypeError(
+            "sample_chain: previous_kernel_results must be the final_kernel_results of an earlier call, got "
+            f"{type(results).__name__}"
+        )
     old, new = jtu.tree_leaves(results.state.position), jtu.tree_leaves(position)
     if [x.shape for x in old] != [x.shape for x in new]:
         raise ValueError(

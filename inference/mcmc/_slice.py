@@ -11,8 +11,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from distrax_like._misc import Seed, as_callable, as_key
+from distrax_like.inference._target import log_density
 
-from ._density import DensityKernel, DensityState, log_density
+from ._density import DensityKernel, DensityState
 from ._hamiltonian import StepSize, as_step_size, flat_step_size
 from ._kernel import LogDensity
 

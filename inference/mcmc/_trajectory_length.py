@@ -10,6 +10,7 @@ from equinox import field
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from distrax_like._misc import Numeric, Seed, as_key, promote
+from distrax_like.inference._target import as_vectors
 
 from ._hamiltonian import (
     HamiltonianInfo,
@@ -17,7 +18,6 @@ from ._hamiltonian import (
     HamiltonianState,
     StepSize,
     accepts,
-    as_vectors,
     at_least_one,
     hamiltonian_fields,
 )

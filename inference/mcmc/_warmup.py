@@ -1,199 +1,158 @@
-"""Warm-up: windows in which the chains move, and between which step size and metric are learnt from all of them."""
+"""The warm-up of `sample`: windows of transitions, after which step size and metric are set for all chains."""
 
-import abc
 import math
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ._hamiltonian import energy_drop, hamiltonian
-from ._metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
+from distrax_like._misc import Seed
+from distrax_like.inference._devices import as_numpy, on_mesh
 
-# Up to this many coordinates a product with a full matrix costs less than with a useful number of directions.
-_DENSE_UP_TO = 128
-# Above it the eigenvectors are sought in the span of this many draws and gradients.
-_SPAN = 128
+from ._chains import (
+    ChainSettings,
+    ChainState,
+    Collected,
+    WarmupStage,
+    run_window,
+    scale_step,
+    with_metric,
+)
+from ._hamiltonian import HamiltonianKernel, HamiltonianState, energy_drop, hamiltonian
+from ._kernel import TransitionKernel, check_state
+from ._run import CHUNK, Collect, CompiledChains
+
+# Transitions in a settling window.
+SETTLING_WINDOW = 10
+# Settling ends when this share of the chains has converged.
+_CONVERGED_SHARE = 0.75
+# So often the step size is found by a new search after a new metric. Later metrics differ so little from the one before
+# that the step size of dual averaging is better than the result of that rough search.
+_SEARCHES = 2
 
 
-class Adaptation(eqx.Module):
-    """How `sample` warms up a Hamiltonian kernel.
+def first_stage(settings: ChainSettings, num_warmup: int) -> WarmupStage:
+    """The stage at which a warm-up begins."""
+    adaptation = settings.adaptation
+    share = adaptation.settling_share if adaptation is not None and settings.collect.learns_metric else 0.0
+    return WarmupStage(int(share * num_warmup) // SETTLING_WINDOW * SETTLING_WINDOW, num_warmup, 0)
 
-    Within a window every chain moves its step size by dual averaging. At its end the median of their averages becomes
-    the step size of all, and a metric is made of the draws of all chains in the window: what is learnt is common to
-    all, so many chains need few transitions. Chains that lie far below the others in density have no part in it.
 
-    A subclass says when windows end and what metric to make; it is plain NumPy in double precision.
+def warm_up(
+    settings: ChainSettings, chains: ChainState, on_progress: Callable[[int], None]
+) -> Iterator[ChainState]:
+    """Runs the windows that are left, and yields the chains after each."""
+    while chains.stage.settling_left:
+        chains = _settling_window(settings, chains, on_progress)
+        yield chains
+    for length, learns in _windows(settings, chains.stage.left)[chains.stage.windows_done :]:
+        chains = _metric_window(settings, chains, length, on_progress, learns)
+        yield chains
 
-    - `target_accept_prob`: the acceptance rate to reach.
-    - `exploration_shrinkage`: how firmly dual averaging holds on to the step size that a window starts with.
-    - `settling_share`: up to this share of the transitions goes into windows of ten from which no metric is made, while
-      the log density of most chains still rises by more than the square root of the number of coordinates. Metrics made
-      of chains on their way are worse than none.
+
+def _windows(settings: ChainSettings, num_warmup: int) -> list[tuple[int, bool]]:
+    """The lengths of the windows after the settling ones, and whether a metric is learnt after each."""
+    if settings.adaptation is None:
+        return [(CHUNK, False)] * (num_warmup // CHUNK) + [(num_warmup % CHUNK, False)]
+    return settings.adaptation.windows(num_warmup)
+
+
+def _settling_window(
+    settings: ChainSettings, chains: ChainState, on_progress: Callable[[int], None]
+) -> ChainState:
+    """The chains after a settling window.
+
+    Once most of them have converged, a metric is learnt from the window, and no other settling window follows.
     """
-
-    target_accept_prob: eqx.AbstractVar[float]
-    exploration_shrinkage: eqx.AbstractVar[float]
-    settling_share: eqx.AbstractVar[float]
-
-    @abc.abstractmethod
-    def windows(self, num_warmup: int) -> list[tuple[int, bool]]:
-        """The lengths of the windows, which sum to `num_warmup`, and whether a metric is made after each."""
-
-    @abc.abstractmethod
-    def metric(self, draws: np.ndarray, grads: np.ndarray) -> Metric:
-        """The metric from draws and the gradients of the log density there, both of shape `(n, d)`, all finite."""
-
-    @abc.abstractmethod
-    def initial_metric(self, size: int) -> Metric:
-        """The metric of the first window, of the same structure as the later ones."""
+    settling_left, left, _ = chains.stage
+    chains, collected = run_window(settings, chains, SETTLING_WINDOW, on_progress)
+    has_converged = bool(np.mean(_converged_in(collected)) >= _CONVERGED_SHARE)
+    if has_converged:
+        chains = _learn_metric(settings, chains, collected)
+    settling_left = 0 if has_converged else settling_left - SETTLING_WINDOW
+    return chains._replace(stage=WarmupStage(settling_left, left - SETTLING_WINDOW, 0))
 
 
-class StanAdaptation(Adaptation):
-    """Stan's warm-up: windows that double in length and the variances, or the covariance, of the draws.
+def _metric_window(
+    settings: ChainSettings, chains: ChainState, length: int, on_progress: Callable[[int], None], learns: bool
+) -> ChainState:
+    """The chains after a window, with a new metric if it `learns` one."""
+    chains, collected = run_window(settings, chains, length, on_progress)
+    if learns and collected and settings.collect.learns_metric:
+        chains = _learn_metric(settings, chains, collected)
+    return chains._replace(stage=chains.stage._replace(windows_done=chains.stage.windows_done + 1))
 
-    The variances are shrunk as n / (n + 5) S + 1e-3 · 5 / (n + 5) I. Of 1000 transitions 75 find the typical set, the
-    windows end at 100, 150, 250, 450 and 950, and the last 50 tune the step size; shorter warm-ups in proportion.
 
-    **Arguments:** `dense`: whether to learn a full covariance; `target_accept_prob`: the acceptance rate to reach.
+def _learn_metric(settings: ChainSettings, chains: ChainState, collected: list[Collected]) -> ChainState:
+    """The chains with the metric from a window, and in the first windows with a step size that suits it."""
+    adaptation = settings.adaptation
+    assert adaptation is not None
+    parts = (np.concatenate(parts) for parts in zip(*(chunk["for_metric"] for chunk in collected)))
+    converged = _converged_in(collected)
+    chosen = converged if converged.any() else ...
+    draws, grads = (x[:, chosen].reshape(-1, x.shape[-1]).astype(float) for x in parts)
+    good = np.isfinite(draws).all(axis=1) & np.isfinite(grads).all(axis=1)
+    if good.sum() < 2:
+        return chains
+    kernel = with_metric(chains.kernel, adaptation.metric(draws[good], grads[good]))
+    if chains.stage.windows_done < _SEARCHES:
+        kernel = scale_step(settings, kernel, begin_chains(settings, kernel, chains.state.position)[1])
+    return chains._replace(kernel=kernel)
+
+
+def _converged_in(collected: list[Collected]) -> Bool[np.ndarray, " chains"]:
+    log_density = np.concatenate([chunk["stats"]["lp"] for chunk in collected])
+    return converged(log_density, collected[0]["for_metric"][0].shape[-1])
+
+
+def converged(log_density: Float[np.ndarray, "transitions chains"], size: int) -> Bool[np.ndarray, " chains"]:
+    """Which chains have converged, by their log densities in `size` coordinates.
+
+    These neither rise any more, nor end far below those of the other chains.
     """
-
-    dense: bool = eqx.field(static=True, default=False)
-    target_accept_prob: float = eqx.field(static=True, default=0.8)
-    exploration_shrinkage: float = eqx.field(static=True, default=0.05)
-    settling_share: float = eqx.field(static=True, default=0.0)
-
-    def windows(self, num_warmup: int) -> list[tuple[int, bool]]:
-        first, base, last = 75, 25, 50
-        if num_warmup < 20:
-            return [(num_warmup, False)] if num_warmup else []
-        if first + base + last > num_warmup:
-            first, last = int(0.15 * num_warmup), int(0.1 * num_warmup)
-            base = num_warmup - first - last
-        out, start, end = [(first, False)], first, num_warmup - last
-        while start < end:
-            length = base if start + 3 * base <= end else end - start
-            out.append((length, True))
-            start, base = start + length, 2 * base
-        return [*out, (last, False)]
-
-    def metric(self, draws: np.ndarray, grads: np.ndarray) -> Metric:
-        n, d = draws.shape
-        share, floor = n / (n + 5), 1e-3 * 5 / (n + 5)
-        if not self.dense:
-            return _diagonal(np.sqrt(share * np.var(draws, axis=0, ddof=1) + floor))
-        covariance = share * np.cov(draws, rowvar=False).reshape(d, d) + floor * np.eye(d)
-        scale = np.sqrt(np.diagonal(covariance))
-        values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
-        return _coupled(scale, vectors, values, dense=True)
-
-    def initial_metric(self, size: int) -> Metric:
-        none = np.zeros((size, 0)), np.ones(0)
-        return _coupled(np.ones(size), *none, dense=True) if self.dense else _diagonal(np.ones(size))
-
-
-class FisherAdaptation(Adaptation):
-    r"""Learns the metric from draws and gradients: the one in which they have the same covariance.
-
-    It minimises the Fisher divergence between the target and a normal distribution; for a normal target it is exact as
-    soon as the draws span the space. The scales are $(\mathrm{var}\,x_i / \mathrm{var}\,g_i)^{1/4}$; in those units
-    C is the geometric mean of the covariance of the draws and the inverse of that of the gradients, both with a small
-    multiple of the identity added, and the identity in all directions where it is within a factor of `cutoff` of it
-    (Seyboldt, Carlson and Carpenter, 2026). Windows grow by a factor of 1.5 from 10 transitions on; the
-    last 15 % tune the step size.
-
-    **Arguments:**
-
-    - `low_rank`: whether to go beyond the scales.
-    - `max_rank`: how many directions a state of more than 128 coordinates may have; with fewer, there is no limit.
-    - `cutoff`: as above.
-    - `target_accept_prob`: the acceptance rate to reach.
-    """
-
-    low_rank: bool = eqx.field(static=True, default=True)
-    max_rank: int = eqx.field(static=True, default=32)
-    cutoff: float = eqx.field(static=True, default=1.25)
-    target_accept_prob: float = eqx.field(static=True, default=0.8)
-    exploration_shrinkage: float = eqx.field(static=True, default=0.2)
-    settling_share: float = eqx.field(static=True, default=0.3)
-
-    def windows(self, num_warmup: int) -> list[tuple[int, bool]]:
-        last = math.ceil(0.15 * num_warmup)
-        out, length, left = [], 10, num_warmup - last
-        while left > 0:
-            # The rest, where another window after this one would be shorter than this one.
-            length = left if left < 2.5 * length else length
-            out.append((length, True))
-            left, length = left - length, int(1.5 * length)
-        return [*out, (last, False)] if num_warmup else []
-
-    def metric(self, draws: np.ndarray, grads: np.ndarray) -> Metric:
-        x, g = draws - draws.mean(0), grads - grads.mean(0)
-        spread = [np.mean(z**2, axis=0) for z in (x, g)]
-        scale = (np.clip(spread[0], 1e-40, 1e40) / np.clip(spread[1], 1e-40, 1e40)) ** 0.25
-        if not self.low_rank:
-            return _diagonal(scale)
-        x, g = x / scale, g * scale
-        n, d = x.shape
-        basis = np.eye(d)
-        if d > _DENSE_UP_TO and d > 2 * _SPAN:
-            rows = np.linspace(0, n - 1, min(n, _SPAN)).astype(int)
-            basis = np.linalg.qr(np.concatenate([x[rows], g[rows]]).T)[0]
-            x, g = x @ basis, g @ basis
-        values, vectors = np.linalg.eigh(_geometric_mean(x, g))
-        values = np.clip(values, 1e-8, 1e8)
-        strength = np.abs(np.log(values))
-        kept = np.argsort(-strength)[: d if d <= _DENSE_UP_TO else self.max_rank]
-        kept = kept[strength[kept] > math.log(self.cutoff)]
-        return _coupled(scale, basis @ vectors[:, kept], values[kept], d <= _DENSE_UP_TO, self.max_rank)
-
-    def initial_metric(self, size: int) -> Metric:
-        if not self.low_rank:
-            return _diagonal(np.ones(size))
-        none = np.zeros((size, 0)), np.ones(0)
-        return _coupled(np.ones(size), *none, size <= _DENSE_UP_TO, self.max_rank)
-
-
-def _geometric_mean(x: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """The positive definite Σ with Σ cov(g) Σ = cov(x)."""
-    ridge = 1e-5 * np.eye(x.shape[1])
-    a, b = (z.T @ z / len(z) + ridge for z in (x, g))
-    values, vectors = np.linalg.eigh(b)
-    # For directions in which the gradients hardly vary rounding may make a value negative.
-    root = np.sqrt(np.maximum(values, 1e-5))
-    inner, turn = np.linalg.eigh((vectors.T @ a @ vectors) * root[:, None] * root)
-    half = vectors / root @ turn * np.maximum(inner, 0) ** 0.25
-    return half @ half.T
-
-
-def _diagonal(scale: np.ndarray) -> Metric:
-    return DiagonalMetric(np.asarray(scale, jnp.result_type(float)))
-
-
-def _coupled(scale: np.ndarray, vectors: np.ndarray, values: np.ndarray, dense: bool, max_rank: int = 0) -> Metric:
-    """C = I + U (diag(values) - I) Uᵀ, as a matrix or in at most `max_rank` directions."""
-    dtype, (d, r) = jnp.result_type(float), vectors.shape
-    if dense:
-        covariance, factor = (np.eye(d) + (vectors * (values**k - 1)) @ vectors.T for k in (1, -0.5))
-        return DenseMetric(*(np.asarray(z, dtype) for z in (scale, covariance, factor)))
-    max_rank = min(max_rank, d)
-    padded = np.concatenate([vectors, np.zeros((d, max_rank - r))], axis=1)
-    values = np.concatenate([values, np.ones(max_rank - r)])
-    return LowRankMetric(*(np.asarray(z, dtype) for z in (scale, padded, values)))
-
-
-def settled(log_density: np.ndarray, size: int) -> np.ndarray:
-    """Which chains have arrived, by their log densities of shape `(transitions, chains)` in `size` coordinates."""
     if len(log_density) < 2:
         return np.ones(log_density.shape[1], bool)
     first, last = (half.mean(0) for half in np.array_split(log_density.astype(float), 2))
     return (last - first < size**0.5) & (last > np.median(last) - 10 * size**0.5)
 
 
-def reasonable_log_step(kernel: Any, state: Any, key: Any, target: float) -> Float[Array, ""]:
+def begin_chains(
+    settings: ChainSettings, kernel: TransitionKernel, positions: PyTree
+) -> tuple[PyTree, Float[np.ndarray, " chains"]]:
+    """The kernel's state of every chain at its position, and the logarithm of a factor for its step size."""
+    target_accept = 0.8 if settings.adaptation is None else settings.adaptation.target_accept_prob
+    run = on_mesh(settings.mesh, settings.compiled(kernel))
+    positions = on_mesh(settings.mesh, positions, settings.num_chains)
+    state, log_factors = _begin(run, positions, target_accept)
+    return state, as_numpy(log_factors)
+
+
+@eqx.filter_jit
+def _begin(run: CompiledChains, positions: PyTree, target_accept: float) -> tuple[PyTree, Float[Array, " chains"]]:
+    return run.each_chain(_begin_chain, positions, (target_accept,))
+
+
+def _begin_chain(
+    kernel: TransitionKernel, collect: Collect, position: PyTree, key: Seed, target_accept: float
+) -> tuple[PyTree, Float[Array, ""]]:
+    state = kernel.init(position, seed=key)
+    check_state(kernel, state)
+    if not isinstance(kernel, HamiltonianKernel):
+        return state, jnp.zeros(())
+    return state, reasonable_log_step(kernel, state, key, target_accept)
+
+
+# The number of leapfrogs, the logarithm of the factor, its direction, and whether the search continues.
+_Search: TypeAlias = tuple[Int[Array, ""], Float[Array, ""], Int[Array, ""], Bool[Array, ""]]
+
+
+def reasonable_log_step(
+    kernel: HamiltonianKernel, state: HamiltonianState, key: Seed, target: float
+) -> Float[Array, ""]:
     """The logarithm of a factor for the kernel's step size with which one leapfrog is accepted at about `target`.
 
     It is doubled, or halved, until the acceptance crosses the target, as in Stan.
@@ -202,20 +161,20 @@ def reasonable_log_step(kernel: Any, state: Any, key: Any, target: float) -> Flo
     p, force = flat.draw_momentum(key), flat.force(flat.grad)
     start = hamiltonian(flat.target_log_prob, p)
 
-    def accepted(log_step: Array) -> Array:
+    def accepted(log_step: Float[Array, ""]) -> Bool[Array, ""]:
         scaled = eqx.tree_at(lambda f: f.step_size, flat, flat.step_size * jnp.exp(log_step))
         _, q, _, value, _ = scaled.leapfrog(1, flat.position, p, force * jnp.exp(log_step))
         return energy_drop(start, hamiltonian(value, q)) > math.log(target)
 
     zero = jnp.zeros((), flat.position.dtype)
 
-    # One evaluation in the program: the first turn of the loop finds the direction.
-    def body(carry: Any) -> Any:
+    # The first pass of the loop finds the direction, so that the program holds the leapfrog once.
+    def body(carry: _Search) -> _Search:
         i, log_step, direction, _ = carry
         good = accepted(log_step)
         direction = jnp.where(i == 0, jnp.where(good, 1, -1), direction)
-        going = (good == (direction == 1)) & (jnp.abs(log_step) < 40)
-        return i + 1, jnp.where(going, log_step + direction * math.log(2.0), log_step), direction, going
+        goes_on = (good == (direction == 1)) & (jnp.abs(log_step) < 40)
+        return i + 1, jnp.where(goes_on, log_step + direction * math.log(2.0), log_step), direction, goes_on
 
     carry = jnp.zeros((), jnp.int32), zero, jnp.ones((), jnp.int32), jnp.asarray(True)
     return jax.lax.while_loop(lambda carry: carry[3], body, carry)[1]

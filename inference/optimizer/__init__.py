@@ -1,4 +1,4 @@
-"""Quasi-Newton minimizers that advance a whole batch of problems with one evaluation each per turn."""
+"""Quasi-Newton minimizers that advance a batch of problems together, with one evaluation of each at a time."""
 
 from ._directions import (
     ScaleByBFGSState as ScaleByBFGSState,

@@ -1,8 +1,8 @@
 """Quasi-Newton directions as optax gradient transformations.
 
 The formulas are written for vectors of shape (d,) + B and matrices of shape (m, d) + B, the batch B last: scalars of
-shape B broadcast as they are, and products with small d or m run along the batch, several times faster on a CPU than
-what `jax.vmap` makes of one problem. The public transformations serve one problem, B = ().
+shape B broadcast without reshaping, and products with small d or m are vectorised over the batch, which on a CPU is
+several times faster than `jax.vmap` of one problem. The public transformations are for one problem, B = ().
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-# How much too large the first inverse Hessian is made. BFGS shrinks a scale that is too large in a few steps but is
-# slow to grow one that is too small: 2 takes 30% fewer evaluations than 1 on a logistic regression, 10% fewer on
-# Rosenbrock's function in 10 dimensions and 15% more on a well conditioned quadratic in 60.
+# The factor by which the first inverse Hessian is made too large. BFGS reduces a scale that is too large in a few steps
+# but increases one that is too small slowly: 2 takes 30% fewer evaluations than 1 on a logistic regression, 10% fewer
+# on Rosenbrock's function in 10 dimensions and 15% more on a well conditioned quadratic in 60.
 _GENEROSITY = 2.0
 
 
 class Direction(NamedTuple):
-    """What an optax gradient transformation is, for flat parameters with the batch last."""
+    """An optax gradient transformation for flat parameters with the batch last."""
 
     init: Callable[[Array], Any]
     update: Callable[[Array, Any, Array], tuple[Array, Any]]
@@ -40,7 +40,7 @@ class ScaleByBFGSState(eqx.Module):
 class ScaleByLBFGSState(eqx.Module):
     """State of `scale_by_lbfgs`: the last parameters and gradient, flat, and `m` pairs, oldest first.
 
-    A pair (s, y) is held divided by `scale`, √(sᵀy), so that ŝᵀŷ = 1; slots not filled yet are zero.
+    A pair (s, y) is stored divided by `scale`, √(sᵀy), so that ŝᵀŷ = 1; slots that are not filled yet are zero.
     """
 
     params: Float[Array, " d *batch"]
@@ -178,7 +178,7 @@ def dot(a: Float[Array, "..."], b: Float[Array, " d *batch"]) -> Float[Array, ".
 
 
 def capped(gradient: Float[Array, " d *batch"]) -> Float[Array, " d *batch"]:
-    """The gradient, scaled down to length 1 where it is longer; nothing overflows on the way."""
+    """The gradient, scaled down to length 1 where it is longer, without overflow."""
     largest = jnp.max(jnp.abs(gradient), axis=0)
     unit = gradient / jnp.where(largest > 0, largest, 1)
     return unit * jnp.minimum(largest, 1 / jnp.sqrt(jnp.maximum(dot(unit, unit), 1)))

@@ -1,18 +1,18 @@
 """A search along a line for the Wolfe conditions, as a state machine fed one evaluation at a time.
 
-All is elementwise, so that a batch of searches is an array of them.
+All operations are elementwise, so a batch of searches is a search of arrays.
 """
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-# The decrease to reach and the slope that may be left, as parts of the slope at the start (Moré and Thuente's values).
+# The decrease that is required and the slope that is allowed, relative to the slope at the start (Moré and Thuente).
 DECREASE = 1e-3
 SLOPE = 0.9
-# How far one trial may go beyond the last one, in units of the distance it came.
+# How far a trial may lie beyond the last one, relative to the step to that one.
 SHORTEST, LONGEST = 2.0, 10.0
-# An interpolated trial keeps this part of the bracket away from its ends.
+# The distance of an interpolated trial from the ends of the bracket, relative to its length.
 MARGIN = 0.05
 
 
@@ -57,7 +57,7 @@ def begin(
 def advance(
     search: LineSearch, value: Float[Array, "*batch"], slope: Float[Array, "*batch"]
 ) -> tuple[LineSearch, Bool[Array, "*batch"], Bool[Array, "*batch"]]:
-    """Takes in the evaluation at `search.step`; an infinite value says that the step left the domain.
+    """Updates the search with the evaluation at `search.step`, which is infinite where the step left the domain.
 
     **Returns:** the search with its next trial, whether the step just tried is accepted, and whether the bracket can
     shrink no further.
@@ -73,7 +73,7 @@ def advance(
     distance = right.step - left.step
     minimum = _cubic_minimum(left, right, distance)
     width = high.step - low.step
-    # Interpolation can creep up on one end: bisect where two trials did not shrink the bracket by a third.
+    # Interpolation may converge slowly to one end: bisect where two trials did not shrink the bracket by a third.
     trusted = jnp.isfinite(minimum) & (width <= 0.66 * search.older_width)
     blind = jnp.where(jnp.isfinite(right.value), 0.5, 0.1)
     inside = jnp.where(trusted, jnp.clip(minimum, MARGIN, 1 - MARGIN), blind)
@@ -94,7 +94,7 @@ def _cubic_minimum(left: Point, right: Point, distance: Float[Array, "*batch"]) 
     mean = 3 * (left.value - right.value) / distance + left.slope + right.slope
     root = jnp.sqrt(jnp.maximum(mean**2 - left.slope * right.slope, 0))
     cubic = (root - left.slope + mean) / (2 * root + right.slope - left.slope)
-    # On what is nearly a parabola the slopes alone tell, without the rounding of a difference of values.
+    # On a function that is nearly a parabola use the slopes alone, without the rounding of a difference of values.
     secant = -left.slope / (right.slope - left.slope)
     return jnp.where(jnp.abs(cubic - secant) < 0.01, secant, cubic)
 

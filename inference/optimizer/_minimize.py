@@ -1,4 +1,4 @@
-"""BFGS and L-BFGS minimization of one problem or a batch, one evaluation of every problem per turn of one loop."""
+"""BFGS and L-BFGS minimization of one problem or a batch, in one loop that evaluates every problem once per pass."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from distrax_like._misc import Numeric, as_callable, promote, require, tree_wher
 from ._directions import Direction, bfgs, dot, lbfgs, remember
 from ._line_search import LineSearch, advance, begin
 
-# Differences of the objective below this many units of rounding are taken for noise.
+# Smaller differences of the objective, in units of its rounding, are treated as noise.
 _NOISE = 10.0
 
 
@@ -31,7 +31,8 @@ class _Results(eqx.Module):
 class BFGSOptimizerResults(_Results):
     """What `bfgs_minimize` found, for each problem of the batch.
 
-    - `converged`: a stopping rule was met; `failed`: the search could not go on. Neither: `max_iterations` ran out.
+    - `converged`: a stopping rule was met; `failed`: the search could not continue. With neither, `max_iterations`
+      was reached.
     - `num_iterations`, `num_objective_evaluations`: accepted steps, and evaluations of value and gradient.
     - `position`, `objective_value`, `objective_gradient`: the last point accepted.
     - `inverse_hessian_estimate`: over the flattened position.
@@ -43,9 +44,9 @@ class BFGSOptimizerResults(_Results):
 class LBFGSOptimizerResults(_Results):
     """What `lbfgs_minimize` found, for each problem of the batch.
 
-    The fields are those of `BFGSOptimizerResults`, but for `position_deltas` and `gradient_deltas`: the last
-    differences of the flattened position and gradient, oldest first, zero where there were fewer. The batch
-    dimensions lead, as under `jax.vmap`.
+    The fields are those of `BFGSOptimizerResults`, with `position_deltas` and `gradient_deltas` in place of the
+    estimate: the last differences of the flattened position and gradient, oldest first, zero where there were fewer.
+    The batch dimensions lead, as under `jax.vmap`.
     """
 
     position_deltas: Float[Array, "*batch m d"]
@@ -78,14 +79,14 @@ def bfgs_minimize(
     """Minimizes a smooth function with BFGS and a line search for the strong Wolfe conditions.
 
     A function that returns a value of shape B for positions with leading dimensions B is a batch of problems, solved
-    together; `jax.vmap` over a single problem does the same. Every turn of the loop evaluates each problem once.
+    together; `jax.vmap` over a single problem does the same. Every pass of the loop evaluates each problem once.
 
     A problem has converged when the largest entry of its gradient is at most `tolerance` or another tolerance is met,
-    and also where the precision of the numbers ends: when two steps in a row lower neither the objective nor the
-    gradient, or when no step along the direction does while the decrease it promises is below the rounding of the
-    objective and the position. It has failed when the line search cannot go on elsewhere (a wrong gradient, a kink),
-    and when the objective reaches -inf, which is unbounded rather than minimal. Points where the objective or its
-    gradient is NaN or infinite shorten the step.
+    and also at the limit of rounding: when two steps in a row lower neither the objective nor the gradient, or when no
+    step along the direction does and the decrease that the model predicts is below the rounding of the objective and
+    the position. It has failed when the line search cannot continue for another reason (a wrong gradient, a kink), and
+    when the objective reaches -inf, which is unbounded rather than minimal. Where the objective or its gradient is NaN
+    or infinite, the step is shortened.
 
     **Arguments:**
 
@@ -143,10 +144,10 @@ def lbfgs_minimize(
 
     **Arguments:** those of `bfgs_minimize`, and
 
-    - `previous_optimizer_results`: continue from there, in place of `initial_position`. Counts go on from the previous
-        ones, so `max_iterations` bounds the total; whether a problem has converged or failed is decided anew.
-    - `num_correction_pairs`: how many differences of position and gradient describe the curvature. A continued search
-        keeps the number it has.
+    - `previous_optimizer_results`: continue from there, in place of `initial_position`. Counts include the previous
+        ones, so `max_iterations` bounds the total; whether a problem has converged or failed is decided again.
+    - `num_correction_pairs`: how many differences of position and gradient are stored; a continued search keeps its
+        number.
     - `initial_inverse_hessian_estimate`: not supported, as in TFP; each direction scales the identity by the last pair.
 
     **Returns:** an `LBFGSOptimizerResults`.
@@ -283,7 +284,7 @@ class Limits(eqx.Module):
     def __init__(
         self, gradient: Any, position: Any, relative: Any, absolute: Any, iterations: Any, trials: Any, dtype: Any
     ):
-        # Arrays, since a Python number would be compiled in.
+        # Arrays, since the program would be compiled for each Python number.
         self.gradient, self.position, self.relative, self.absolute = (
             jnp.asarray(x, dtype) for x in (gradient, position, relative, absolute)
         )
@@ -293,8 +294,8 @@ class Limits(eqx.Module):
 class SearchState(eqx.Module):
     """The problems between two evaluations, the batch last.
 
-    `turning` says that a new direction is due, `fresh` that the memory behind it is empty, `gain` how far the last
-    step lowered the objective, `idle` how many steps in a row improved nothing.
+    `turning` says that a new direction is needed, `fresh` that it has no pairs to use, `gain` is the decrease of the
+    objective in the last step, `idle` the number of steps in a row that improved nothing.
     """
 
     position: Float[Array, " d *batch"]
@@ -344,11 +345,11 @@ class Search(eqx.Module):
         )  # fmt: skip
 
     def active(self, state: SearchState) -> Bool[Array, "*batch"]:
-        """Which problems are still to be worked on."""
+        """Which problems are not finished."""
         return ~(state.converged | state.failed) & (state.iterations < self.limits.iterations)
 
     def turn(self, state: SearchState) -> SearchState:
-        """Evaluates every problem once, and accepts the point or goes on along the line."""
+        """Evaluates every problem once, and accepts the point or continues along the line."""
         new = _aim(self.method.transformation, state)
         trial = new.position + new.search.step * new.direction
         new = _step(self.limits, new, trial, *self._at(trial))
@@ -370,13 +371,13 @@ def _run(
 
 
 def _aim(transformation: Direction, state: SearchState) -> SearchState:
-    """Where a new direction is due, finds it and begins a search along it."""
+    """Finds a new direction where one is needed, and begins a search along it."""
     position, value, gradient = state.position, state.value, state.gradient
     memory = tree_where(state.fresh, transformation.init(position), state.memory)
     direction, memory = transformation.update(gradient, memory, position)
     slope = dot(gradient, direction)
-    # Where the last step gained little, a full step along a direction that is too long would only be cut back: take
-    # the step that promises the same gain again (Nocedal and Wright, equation 3.60).
+    # If the last step gained little and the direction is long, a full step would be rejected: take the step for which
+    # the model predicts the same gain again (Nocedal and Wright, equation 3.60).
     step = jnp.minimum(1, 2.02 * state.gain / slope)
     # Rounding the position moves the objective by a product of gradient and position, however small its value is.
     noise = _NOISE * jnp.finfo(position.dtype).eps * (jnp.abs(value) + dot(jnp.abs(gradient), jnp.abs(position)))
@@ -389,7 +390,7 @@ def _step(
     limits: Limits, state: SearchState, trial: Float[Array, " d *batch"], value: Float[Array, "*batch"],
     gradient: Float[Array, " d *batch"],
 ) -> SearchState:  # fmt: skip
-    """Takes in the evaluation at `trial`: accepts the point, goes on along the line, or gives the line up."""
+    """Uses the evaluation at `trial`: accepts the point, continues along the line, or ends the search on it."""
     unbounded = value == -jnp.inf
     finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient), axis=0)
     value = jnp.where(finite | unbounded, value, jnp.inf)

@@ -1,5 +1,15 @@
 """Sequential Monte Carlo."""
 
+from distrax_like.inference._resampling import (
+    ess_below_threshold as ess_below_threshold,
+    log_ess_from_log_weights as log_ess_from_log_weights,
+    resample_deterministic_minimum_error as resample_deterministic_minimum_error,
+    resample_independent as resample_independent,
+    resample_residual as resample_residual,
+    resample_stratified as resample_stratified,
+    resample_systematic as resample_systematic,
+)
+
 from ._particle_filter import (
     FilteredParticles as FilteredParticles,
     SequentialMonteCarlo as SequentialMonteCarlo,
@@ -14,15 +24,6 @@ from ._particle_filter import (
 from ._random_walk import (
     gen_make_hmc_kernel_fn as gen_make_hmc_kernel_fn,
     make_rwmh_kernel_fn as make_rwmh_kernel_fn,
-)
-from ._resampling import (
-    ess_below_threshold as ess_below_threshold,
-    log_ess_from_log_weights as log_ess_from_log_weights,
-    resample_deterministic_minimum_error as resample_deterministic_minimum_error,
-    resample_independent as resample_independent,
-    resample_residual as resample_residual,
-    resample_stratified as resample_stratified,
-    resample_systematic as resample_systematic,
 )
 from ._tempered import (
     TemperedSamples as TemperedSamples,

@@ -11,13 +11,12 @@ import jax.tree_util as jtu
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, PyTree
 
-from distrax_like._misc import as_callable, as_key
-
-from ._resampling import ess_below_threshold, resample_systematic
+from distrax_like._misc import Seed, as_callable, as_key
+from distrax_like.inference._resampling import ess_below_threshold, resample_systematic
 
 
 class WeightedParticles(eqx.Module):
-    """Particles with a leading axis of length n, log weights of shape `(n,)`, and anything else of the model's."""
+    """Particles with a leading axis of length n, log weights of shape `(n,)`, and any other data of the model."""
 
     particles: PyTree
     log_weights: Float[Array, "..."]
@@ -25,9 +24,9 @@ class WeightedParticles(eqx.Module):
 
 
 class SequentialMonteCarloResults(eqx.Module):
-    """What the last steps did.
+    """The results of the last steps.
 
-    - `steps`: how many there were.
+    - `steps`: the number of steps so far.
     - `parent_indices`: the particle of the step before that each particle comes from.
     - `incremental_log_marginal_likelihood`: the log of the mean weight that the step gave.
     - `accumulated_log_marginal_likelihood`: the sum of these over all steps.
@@ -49,7 +48,7 @@ class SequentialMonteCarloState(eqx.Module):
 def _normalize(weighted: WeightedParticles) -> tuple[WeightedParticles, Float[Array, ""]]:
     log_weights = jnp.where(jnp.isnan(weighted.log_weights), -jnp.inf, weighted.log_weights)
     total = logsumexp(log_weights)
-    # Where no particle has a weight the evidence is zero, and the particles go on as equals.
+    # If no particle has a weight the evidence is zero, and the particles get equal weights.
     some = total > -jnp.inf
     normal = jnp.where(some, log_weights - jnp.where(some, total, 0), -math.log(log_weights.shape[0]))
     return WeightedParticles(weighted.particles, normal, weighted.extra), total
@@ -93,7 +92,7 @@ class SequentialMonteCarlo(eqx.Module):
         )
         self.unbiased_gradients = unbiased_gradients
 
-    def init(self, weighted_particles: WeightedParticles, *, seed: Any = None) -> SequentialMonteCarloState:
+    def init(self, weighted_particles: WeightedParticles, *, seed: Seed | None = None) -> SequentialMonteCarloState:
         """The state at weighted particles, which need not be normalised: the mean of their weights times n is the first
         marginal likelihood."""
         position, total = _normalize(weighted_particles)
@@ -102,7 +101,7 @@ class SequentialMonteCarlo(eqx.Module):
         return SequentialMonteCarloState(position, results)
 
     def step(
-        self, state: SequentialMonteCarloState, *, seed: Any
+        self, state: SequentialMonteCarloState, *, seed: Seed
     ) -> tuple[SequentialMonteCarloState, SequentialMonteCarloResults]:
         """The next state, and its results once more."""
         resample_key, propose_key = jax.random.split(as_key(seed, "SequentialMonteCarlo.step"))
@@ -115,7 +114,7 @@ class SequentialMonteCarlo(eqx.Module):
         particles, extra = jtu.tree_map(lambda x: x[parents], (old.particles, old.extra))
         equal = jnp.full_like(old.log_weights, -math.log(n))
         if self.unbiased_gradients:
-            # Zero, with the derivative of the log probability; of a particle without weight that would be NaN.
+            # Zero, with the derivative of the log probability, which would be NaN for a particle without weight.
             kept = jnp.where(jnp.isfinite(old.log_weights), old.log_weights, 0)[parents]
             equal = equal + (kept - jax.lax.stop_gradient(kept))
         log_weights = jnp.where(do, equal, old.log_weights)
@@ -176,12 +175,12 @@ def particle_filter(
     trace_criterion_fn: Callable[..., Any] | None = _every_step,
     static_trace_allocation_size: int | None = None,
     parallel_iterations: int = 1,
-    seed: Any = None,
+    seed: Seed | None = None,
 ) -> Any:
-    """Filters a state space model: weighted particles of each state given the observations so far.
+    """Particle filter of a state space model: weighted particles of each state given the observations so far.
 
     With k transitions between observations there are T = (number of observations - 1) k + 1 steps; those divisible by
-    k are observed. All is one scan, differentiable and open to `jit` and `vmap`.
+    k are observed. The filter is one scan, which can be differentiated and transformed by `jit` and `vmap`.
 
     **Arguments:**
 
@@ -195,9 +194,9 @@ def particle_filter(
     - `rejuvenation_kernel_fn`: from a log density to a `TransitionKernel`, of which each particle makes one step at
       each t that leaves p(state at t | observation at t, state at t - 1) invariant.
     - `num_transitions_per_observation`: k.
-    - `trace_fn`: from `WeightedParticles` and `SequentialMonteCarloResults` after a step to what is returned of it.
+    - `trace_fn`: from `WeightedParticles` and `SequentialMonteCarloResults` after a step to what is returned for it.
     - `trace_criterion_fn`: from the same to whether the step is traced. `None` returns the last step alone.
-    - `static_trace_allocation_size`: with a criterion of one's own, how many steps there is room for, by default T;
+    - `static_trace_allocation_size`: with a criterion, the number of steps to allocate memory for, by default T;
       unused rows at the end are zero, and later steps are dropped.
     - `parallel_iterations`: ignored.
     - `seed`: a key.
@@ -226,7 +225,7 @@ def particle_filter(
         value = _density(observation_fn(t, x), y, "an observation")
         return value if every == 1 else jnp.where(t % every == 0, value, 0)
 
-    def propose(t: Any, prior: Any, proposal: Any, key: Any) -> tuple[PyTree, Array]:
+    def propose(t: Any, prior: Any, proposal: Any, key: Seed) -> tuple[PyTree, Array]:
         draw_key, init_key, move_key = jax.random.split(key, 3)
         x = (prior if proposal is None else proposal).sample(seed=draw_key)
         weight = observed(t, x)
@@ -244,11 +243,11 @@ def particle_filter(
             x = kernel.step(kernel.init(x, seed=init_key), seed=move_key)[0].position
         return x, weight
 
-    def first(key: Any) -> tuple[PyTree, Array]:
+    def first(key: Seed) -> tuple[PyTree, Array]:
         return propose(jnp.zeros((), jnp.int32), initial_state_prior, initial_state_proposal, key)
 
-    def update(t: Any, weighted: WeightedParticles, seed: Any) -> WeightedParticles:
-        def one(x: PyTree, key: Any) -> tuple[PyTree, Array]:
+    def update(t: Any, weighted: WeightedParticles, seed: Seed) -> WeightedParticles:
+        def one(x: PyTree, key: Seed) -> tuple[PyTree, Array]:
             return propose(t + 1, transition_fn(t, x), None if proposal_fn is None else proposal_fn(t, x), key)
 
         particles, weights = jax.vmap(one)(weighted.particles, jax.random.split(seed, num_particles))
@@ -259,7 +258,7 @@ def particle_filter(
     kernel = SequentialMonteCarlo(update, resample_fn, resample_criterion_fn, unbiased_gradients)
     state = kernel.init(WeightedParticles(particles, weights - math.log(num_particles)))
 
-    def step(state: SequentialMonteCarloState, key: Any) -> Any:
+    def step(state: SequentialMonteCarloState, key: Seed) -> Any:
         state, _ = kernel.step(state, seed=key)
         return state, trace_fn(state.position, state.results)
 
@@ -282,7 +281,7 @@ def particle_filter(
         rows = jtu.tree_map(lambda row, x: row.at[place].set(x, mode="drop"), rows, traced)
         return count + wanted, rows
 
-    def traced_step(carry: Any, key: Any) -> Any:
+    def traced_step(carry: Any, key: Seed) -> Any:
         state, traced = step(carry[0], key)
         return (state, record(carry[1], state, traced)), None
 
@@ -329,7 +328,7 @@ def infer_trajectories(
     unbiased_gradients: bool = True,
     rejuvenation_kernel_fn: Callable[..., Any] | None = None,
     num_transitions_per_observation: int = 1,
-    seed: Any = None,
+    seed: Seed | None = None,
 ) -> Trajectories:
     """Paths of the states given all observations, from a particle filter.
 

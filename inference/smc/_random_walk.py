@@ -1,4 +1,4 @@
-"""Kernels that scale themselves to a cloud of particles."""
+"""Kernels whose scales are estimated from particles."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from distrax_like._misc import as_callable, as_key, promote, tree_where
+from distrax_like._misc import Seed, as_callable, as_key, promote, tree_where
+from distrax_like.inference._target import as_vectors, log_density
 from distrax_like.inference.mcmc import (
     DensityState,
     DiagonalMetric,
@@ -16,8 +17,8 @@ from distrax_like.inference.mcmc import (
     MetropolisHastingsInfo,
     TransitionKernel,
 )
-from distrax_like.inference.mcmc._density import DensityKernel, log_density
-from distrax_like.inference.mcmc._hamiltonian import accepts, as_vectors
+from distrax_like.inference.mcmc._density import DensityKernel
+from distrax_like.inference.mcmc._hamiltonian import accepts
 
 
 class CloudRandomWalk(DensityKernel[MetropolisHastingsInfo]):
@@ -35,7 +36,7 @@ class CloudRandomWalk(DensityKernel[MetropolisHastingsInfo]):
         self.target_log_prob_fn = as_callable(target_log_prob_fn, "CloudRandomWalk: target_log_prob_fn")
         self.step_size, self.factor = promote(step_size, factor)
 
-    def step(self, state: DensityState, *, seed: Any) -> tuple[DensityState, MetropolisHastingsInfo]:
+    def step(self, state: DensityState, *, seed: Seed) -> tuple[DensityState, MetropolisHastingsInfo]:
         move_key, accept_key = jax.random.split(as_key(seed, "CloudRandomWalk.step"))
         x, unravel = ravel_pytree(state.position)
         noise = jax.random.normal(move_key, x.shape, x.dtype)
@@ -60,8 +61,8 @@ def make_rwmh_kernel_fn(target_log_prob_fn: Callable[..., Any], init_state: PyTr
     x = as_vectors(init_state)
     n, d = x.shape
     centred = x - jnp.mean(x, axis=0)
-    # Shrunk towards its diagonal by the weight of d + 1 particles: fewer particles than dimensions, or copies of one
-    # particle, leave the covariance singular, and a walk in a subspace would never leave it.
+    # Shrunk towards its diagonal with the weight of d + 1 particles, since fewer particles than dimensions, or copies
+    # of one particle, have a singular covariance, and a random walk in a subspace would never leave it.
     weight = (d + 1) / (n + d + 1)
     covariance = jnp.einsum("ni,nj->ij", centred, centred) / n
     spread = jnp.diagonal(covariance)

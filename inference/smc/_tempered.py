@@ -11,15 +11,15 @@ import jax.tree_util as jtu
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, PyTree
 
-from distrax_like._misc import as_callable, as_key
+from distrax_like._misc import Seed, as_callable, as_key
 from distrax_like.distributions import JointDistributionPinned, UnconstrainedDensity
+from distrax_like.inference._resampling import resample_systematic
+from distrax_like.inference._start import prior_draw
+from distrax_like.inference._target import as_position, evaluate
 from distrax_like.inference.mcmc._replica_exchange import TemperedTarget
-from distrax_like.inference.mcmc._start import prior_draw
-from distrax_like.inference.mcmc._target import as_position, evaluate
 from distrax_like.math import find_root_chandrupatla
 
 from ._random_walk import make_rwmh_kernel_fn
-from ._resampling import resample_systematic
 
 
 class TemperedSamples(eqx.Module):
@@ -29,12 +29,12 @@ class TemperedSamples(eqx.Module):
     - `log_weights`: normalised, of shape `(n,)`; all equal unless there was no resampling.
     - `log_normalizing_constant`: the log of the estimate of ∫ prior × likelihood, with the prior normalised.
     - `log_normalizing_constant_variance`: an estimate of the relative variance of that estimate, which is about the
-      variance of its log, from this one run: the larger of what the variances of the weights of each stage add up to,
-      right where the mutations mix well, and Lee and Whiteley's estimate from the genealogy, right for independent
-      resampling. Where neither is so, it is too small.
-    - `num_stages`: stages made.
-    - `inverse_temperature`: the last one; below 1 where `max_stage` did not suffice, and then all of the above is for
-      the likelihood to that power.
+      variance of its log, from this one run. It is the larger of two: the sum of the variances of the weights of each
+      stage, which is right where the mutations mix well, and Lee and Whiteley's estimate from the genealogy, which is
+      right for independent resampling. Where neither condition holds, it is too small.
+    - `num_stages`: the number of stages.
+    - `inverse_temperature`: the last one; below 1 where `max_stage` was too small, and then all of the above is for the
+      likelihood to that power.
     - `inverse_temperatures`, `acceptance`, `num_steps`, `scalings`: of each stage, of shape `(max_stage,)`: the
       temperature, and the share of moves accepted, number of moves and scaling of the mutations. NaN, and 0 moves,
       after the last stage.
@@ -62,8 +62,8 @@ def default_make_tempered_target_log_prob_fn(
 def simple_heuristic_tuning(
     num_steps: Any, log_scalings: Any, log_accept_prob: Any, optimal_accept: Any = 0.234, target_accept_prob: Any = 0.99
 ) -> tuple[Any, Any]:
-    """So many moves that a particle stays where it is with probability 1 - `target_accept_prob`, and a scaling whose
-    log has changed by how far the acceptance is from `optimal_accept`.
+    """The number of moves after which a particle has moved with probability `target_accept_prob`, and a scaling whose
+    log is changed by the difference between the acceptance and `optimal_accept`.
 
     **Arguments:** `num_steps`, `log_scalings`: those of the last mutation; `log_accept_prob`: the log of each
     particle's mean acceptance probability there.
@@ -101,7 +101,7 @@ def sample_sequential_monte_carlo(
     resample_fn: Callable[..., Any] | None = resample_systematic,
     ess_threshold_ratio: float = 0.5,
     parallel_iterations: int = 10,
-    seed: Any = None,
+    seed: Seed | None = None,
     *,
     num_particles: int = 1000,
 ) -> TemperedSamples:
@@ -109,7 +109,7 @@ def sample_sequential_monte_carlo(
 
     A stage raises the inverse temperature β as far as the conditional effective sample size of the new weights w,
     n (Σ W w)² / Σ W w² with W the old ones, stays at a given share of n; resamples; and moves every particle by a
-    kernel. It ends at β = 1. exp of the log normalising constant is unbiased but for the adaptation.
+    kernel. It ends at β = 1. exp of the log normalising constant is unbiased except for the effect of adaptation.
 
     ```python
     result = smc.sample_sequential_monte_carlo(model.pin(y=y), num_particles=2000, seed=jax.random.key(0))
@@ -123,7 +123,7 @@ def sample_sequential_monte_carlo(
     - `current_state`: draws of the prior, a pytree with a leading axis of n particles; a tuple, list or namedtuple is
       splatted into the functions. For a model by default drawn from it (`num_particles` of them), else vectors of free
       reals.
-    - `min_num_steps`, `max_num_steps`: bounds of the moves of a mutation, which begin with the most.
+    - `min_num_steps`, `max_num_steps`: bounds of the number of moves of a mutation, which starts at the upper one.
     - `max_stage`: the most stages.
     - `make_kernel_fn`: a function from the tempered log density of one particle, the particles and a scaling to a
       `TransitionKernel`. The scaling begins at 2.38 / √d.
@@ -184,7 +184,7 @@ def sample_sequential_monte_carlo(
 
 
 @eqx.filter_jit
-def _from_prior(density: UnconstrainedDensity, key: Any, num: int) -> Array:
+def _from_prior(density: UnconstrainedDensity, key: Seed, num: int) -> Array:
     return jax.vmap(prior_draw(density))(jax.random.split(key, num))
 
 
@@ -214,7 +214,7 @@ class _Stage(eqx.Module):
 
 
 @eqx.filter_jit
-def _run(functions: Any, particles: PyTree, counts: tuple[int, int, int], ratio: Any, key: Any) -> TemperedSamples:
+def _run(functions: Any, particles: PyTree, counts: tuple[int, int, int], ratio: Any, key: Seed) -> TemperedSamples:
     prior, likelihood, make_kernel, tune, temper, resample = functions
     least, most, max_stage = counts
     leaves = jtu.tree_leaves(particles)
@@ -317,7 +317,7 @@ def _run(functions: Any, particles: PyTree, counts: tuple[int, int, int], ratio:
 
 
 def increments(log_likelihoods: Float[Array, " n"], rise: Float[Array, ""]) -> Float[Array, " n"]:
-    """The log weights that a rise of the inverse temperature brings: impossible particles lose all weight at once."""
+    """The change of the log weights when the inverse temperature rises: impossible particles get weight zero."""
     possible = log_likelihoods > -jnp.inf
     return jnp.where(possible, rise * jnp.where(possible, log_likelihoods, 0), -jnp.inf)
 
@@ -325,8 +325,8 @@ def increments(log_likelihoods: Float[Array, " n"], rise: Float[Array, ""]) -> F
 def next_inverse_temperature(
     log_likelihoods: Float[Array, " n"], log_weights: Float[Array, " n"], beta: Float[Array, ""], ratio: Any
 ) -> Float[Array, ""]:
-    """The inverse temperature, at most 1, at which the conditional effective sample size is `ratio` times the one that
-    an infinitely small rise leaves."""
+    """The inverse temperature, at most 1, at which the conditional effective sample size is `ratio` times the one
+    after an infinitely small rise."""
 
     def log_size(rise: Array) -> Array:
         weights = increments(log_likelihoods, rise)
@@ -337,7 +337,7 @@ def next_inverse_temperature(
     root = find_root_chandrupatla(
         lambda rise: log_size(rise) - wanted, jnp.zeros_like(beta), room, value_tolerance=1e-4
     )
-    # NaN where even the whole rise costs less, or where no particle is possible, and then nothing is gained by waiting.
+    # The root is NaN where even the whole rise leaves more, or where no particle is possible: then rise to 1 at once.
     rise = jnp.where(log_size(room) < wanted, root.estimated_root, room)
     new = jnp.where(jnp.isfinite(rise) & (rise < room), beta + rise, 1)
     return jnp.maximum(new, jnp.minimum(jnp.nextafter(beta, jnp.ones_like(beta)), 1))

@@ -1,4 +1,4 @@
-"""What the statistics share: centring that keeps the digits, axes, autocovariances, and draws as arrays."""
+"""What the statistics share: accurate centring, axes, autocovariances, and draws as arrays."""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ def as_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     """Axes, all of them for `None`, as a sorted tuple of numbers that are not negative."""
     if axis is None:
         return tuple(range(ndim))
-    axes = [operator.index(axis)] if np.ndim(axis) == 0 else [operator.index(i) for i in axis]  # type: ignore[arg-type, union-attr] # pyright: ignore
+    axes = [operator.index(i) for i in np.atleast_1d(axis)]
     for i in axes:
         if not -ndim <= i < ndim:
             raise ValueError(f"axis {i} is out of range for an array of {ndim} dimensions")
@@ -29,7 +29,7 @@ def as_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
 
 
 def as_numbers(x: Any) -> Array:
-    """`x` as real floats, or as it is where it is complex."""
+    """`x` as real floats; complex numbers stay as they are."""
     x = jnp.asarray(x)
     return x if jnp.issubdtype(x.dtype, jnp.complexfloating) else promote(x)
 
@@ -37,30 +37,30 @@ def as_numbers(x: Any) -> Array:
 def center(x: Array, axis: int | tuple[int, ...] | None) -> Array:
     """`x` minus its mean over the axes.
 
-    The mean of many numbers far from 0 has lost digits: the mean of what is left takes them back.
+    The mean of many numbers far from 0 has a rounding error, which is the mean of the differences and subtracted too.
     """
     x = x - rounded_mean(x, axis)
     return x - jnp.mean(x, axis, keepdims=True)
 
 
 def rounded_mean(x: Array, axis: int | tuple[int, ...] | None) -> Array:
-    """The mean, kept of length 1, as one number wherever it is used.
+    """The mean, with axes of length 1, rounded in the same way wherever it is used.
 
-    Compilers fuse its division with a subtraction after it, here and not there, and the two differ by an ulp of it: so
-    much as two means taken one after the other would leave. A choice cannot be fused.
+    Compilers may fuse its division with a subtraction that follows, in one place and not in another. The two results
+    would differ by an ulp of the mean, as much as `center` has to correct. Compilers do not fuse across `where`.
     """
     mean = jnp.mean(x, axis, keepdims=True)
     return jnp.where(jnp.isfinite(mean), mean, 0)
 
 
 def flatten_axes(x: Array, axes: tuple[int, ...]) -> Array:
-    """The given axes in front, as one."""
+    """The given axes as one axis in front."""
     x = jnp.moveaxis(x, axes, range(len(axes)))
     return jnp.reshape(x, (-1, *x.shape[len(axes) :]))
 
 
 def fast_length(n: int) -> int:
-    """The smallest product of 2s, 3s and 5s that is at least `n`: transforms of that length are fast."""
+    """The smallest product of 2s, 3s and 5s that is at least `n`, since Fourier transforms of such lengths are fast."""
     best = 1 << max(n - 1, 0).bit_length()
     five = 1
     while five < best:
@@ -74,7 +74,7 @@ def fast_length(n: int) -> int:
 
 
 def lagged_products(x: Array, lags: int, average: Callable[[Array], Array] = lambda power: power) -> Array:
-    """Σ_i x[i + k] conj(x[i]) along axis 0 for k < lags. `average` is applied to the spectrum: it must be linear."""
+    """Σ_i x[i + k] conj(x[i]) along axis 0 for k < lags. `average` is applied to the spectrum and must be linear."""
     length = fast_length(x.shape[0] + lags)
     if jnp.iscomplexobj(x):
         spectrum = jnp.fft.fft(x, length, axis=0)
@@ -85,7 +85,7 @@ def lagged_products(x: Array, lags: int, average: Callable[[Array], Array] = lam
 
 
 def map_draws(fn: Callable[[Array], Array], draws: PyTree, who: str, ndim: int = 2) -> PyTree:
-    """`fn` of every leaf of `draws`, as floats, after a check that draws and chains are there."""
+    """`fn` of every leaf of `draws`, as floats, after a check that it has axes of draws and chains."""
 
     def one(x: Numeric) -> Array:
         x = promote(x)

@@ -1,4 +1,4 @@
-"""Checks of inference by simulation: ranks of parameters among draws, and data as the posterior would make them."""
+"""Checks of inference by simulation: ranks of true parameters among draws, and posterior predictive data."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from distrax_like._misc import as_callable, as_key
+from distrax_like._misc import Seed, as_callable, as_key
 from distrax_like.distributions._joint import JointDistribution, JointDistributionPinned
 
 from ._uniformity import ECDFBands, ecdf_bands, uniformity_p_value
@@ -17,8 +17,8 @@ from ._uniformity import ECDFBands, ecdf_bands, uniformity_p_value
 class SimulationBasedCalibration(eqx.Module):
     """What `simulation_based_calibration` found.
 
-    - `ranks`: by site, of shape `(simulation, ...)`: how many of the draws lie below the parameter that the data came
-        from, from 0 to `num_draws`.
+    - `ranks`: by site, of shape `(simulation, ...)`: how many of the draws, from 0 to `num_draws`, lie below the
+        parameter that the data were drawn with.
     """
 
     ranks: dict[str, Int[Array, "simulation ..."]]
@@ -35,20 +35,20 @@ class SimulationBasedCalibration(eqx.Module):
 
 def simulation_based_calibration(
     joint: JointDistribution, observed: str | Sequence[str], sample_posterior: Callable[[Any, Any], Any],
-    num_simulations: int, *, seed: Any, thin: int = 1, batch_size: int | None = None, traced: bool = True,
+    num_simulations: int, *, seed: Seed, thin: int = 1, batch_size: int | None = None, traced: bool = True,
 ) -> SimulationBasedCalibration:  # fmt: skip
-    """Whether an inference algorithm draws from the posterior: ranks of true parameters among its draws.
+    """Checks by the ranks of true parameters among its draws whether an inference algorithm draws from the posterior.
 
-    Parameters and data are drawn from the model, again and again, and the algorithm is run on the data. If it is
-    right the ranks of the parameters among its draws are uniform, up to what its draws are correlated: thin them to
-    independent ones. Ties, of discrete parameters, are broken at random.
+    Parameters and data are drawn from the model repeatedly, and the algorithm is run on the data. If it is correct and
+    its draws are independent, the ranks of the parameters among the draws are uniform, so correlated draws must be
+    thinned. Ties, of discrete parameters, are broken at random.
 
     **Arguments:**
 
     - `joint`: the model; `observed`: the sites that are data.
     - `sample_posterior`: maps a dict of the observed sites' values and a key to draws of some of the other sites, in
         a dict by name or the container of the free sites, of shape `(draw, ...)` or `(draw, chain, ...)`.
-    - `num_simulations`: how often; `thin`: keep every so many-th draw of a chain.
+    - `num_simulations`: the number of simulations; `thin`: every `thin`-th draw of a chain is kept.
     - `batch_size`: how many simulations run at once; one after the other by default.
     - `traced`: whether `sample_posterior` is traced once; if not it is called for each simulation, with arrays, as
         `mcmc.sample` needs, which drives its chains from the host.
@@ -83,7 +83,7 @@ def simulation_based_calibration(
 
 @eqx.filter_jit
 def _simulate(
-    joint: JointDistribution, names: tuple[str, ...], free: dict[str, Any], fn: Callable[..., Any], key: Any,
+    joint: JointDistribution, names: tuple[str, ...], free: dict[str, Any], fn: Callable[..., Any], key: Seed,
     num_simulations: int, thin: int, batch_size: int | None,
 ) -> tuple[dict[str, Array], int]:  # fmt: skip
     num_draws = 0
@@ -100,7 +100,7 @@ def _simulate(
 
 
 @eqx.filter_jit
-def _truth(joint: JointDistribution, key: Any, i: Array) -> tuple[dict[str, Array], Any, Any]:
+def _truth(joint: JointDistribution, key: Seed, i: Array) -> tuple[dict[str, Array], Any, Any]:
     """Parameters and data of a simulation, and keys for its draws and its ties."""
     data_key, draw_key, tie_key = jax.random.split(jax.random.fold_in(key, i), 3)
     return joint._by_name(joint.sample(seed=data_key), joint._sites()), draw_key, tie_key
@@ -108,7 +108,7 @@ def _truth(joint: JointDistribution, key: Any, i: Array) -> tuple[dict[str, Arra
 
 @eqx.filter_jit
 def _ranks(
-    values: dict[str, Array], draws: dict[str, Array], free: dict[str, Any], thin: int, key: Any
+    values: dict[str, Array], draws: dict[str, Array], free: dict[str, Any], thin: int, key: Seed
 ) -> tuple[dict[str, Array], int]:
     """The rank of each value among its draws, and their number."""
     out, numbers = {}, []
@@ -142,7 +142,7 @@ def _flat_draws(name: str, x: Array, shape: tuple[int, ...], thin: int) -> Array
 class PosteriorPredictiveCheck(eqx.Module):
     """What `posterior_predictive_check` found.
 
-    - `observed`: the statistics of the data; `replicated`: those of data made anew for each draw, of shape
+    - `observed`: the statistics of the data; `replicated`: those of data that are drawn for each draw, of shape
         `(draw, chain, ...)`.
     """
 
@@ -152,7 +152,7 @@ class PosteriorPredictiveCheck(eqx.Module):
 
     @property
     def tail_probabilities(self) -> PyTree:
-        """The share of replicated statistics at or above the observed one, equal ones counted half.
+        """The share of replicated statistics above the observed one, plus half the share of equal ones.
 
         Near 0 or 1: the model does not make data like these.
         """
@@ -167,17 +167,17 @@ class PosteriorPredictiveCheck(eqx.Module):
 
 
 def posterior_predictive_check(
-    pinned: JointDistributionPinned, draws: PyTree, statistics: Callable[[dict[str, Array]], PyTree], *, seed: Any,
+    pinned: JointDistributionPinned, draws: PyTree, statistics: Callable[[dict[str, Array]], PyTree], *, seed: Seed,
     observed: Sequence[str] | None = None,
 ) -> PosteriorPredictiveCheck:  # fmt: skip
-    """Statistics of the data beside those of data that the model makes with the parameters of each draw.
+    """Compares statistics of the data with those of data drawn from the model with the parameters of each draw.
 
     **Arguments:**
 
     - `pinned`: the model with its data, `joint.pin(...)`.
     - `draws`: of the free sites, in their container or a dict, of shape `(draw, chain, ...)` (or any sample shape).
     - `statistics`: maps a dict of data by site to a number or a pytree of arrays.
-    - `observed`: the pinned sites to make anew, all by default; the others keep their values.
+    - `observed`: the pinned sites to draw again, all by default; the others keep their values.
 
     **Returns:** a `PosteriorPredictiveCheck`.
     """
@@ -191,7 +191,7 @@ def posterior_predictive_check(
 
 @eqx.filter_jit
 def _check(
-    pinned: JointDistributionPinned, draws: PyTree, statistics: Callable[..., Any], key: Any, names: tuple[str, ...]
+    pinned: JointDistributionPinned, draws: PyTree, statistics: Callable[..., Any], key: Seed, names: tuple[str, ...]
 ) -> PosteriorPredictiveCheck:
     joint = pinned.distribution
     sites = joint._sites()

@@ -1,4 +1,4 @@
-"""How well probabilities that were predicted fit what happened."""
+"""How well predicted probabilities agree with outcomes."""
 
 import functools
 from typing import NamedTuple
@@ -69,7 +69,7 @@ def expected_calibration_error(
     num_bins: int, logits: Numeric | None = None, labels_true: Numeric | None = None,
     labels_predicted: Numeric | None = None,
 ) -> Float[Array, ""]:  # fmt: skip
-    """The mean distance of predicted probabilities from how often they came true, by bins of the former.
+    """The mean distance between predicted probabilities and frequencies of correct predictions, by bins.
 
     **Arguments:** `num_bins`: of equal width from 0 to 1; `logits`: shape `(n, classes)`; `labels_true`,
     `labels_predicted`: shape `(n,)`; predicted is the likeliest class by default.
@@ -128,7 +128,7 @@ def _calibration_quantiles(
         edges = quantiles(log_prob, num_buckets, axis=0)
     else:
         edges = jnp.log(quantiles(jnp.exp(log_prob), num_buckets, axis=0))
-    # The last bucket has its upper end. A logarithm of an exponential may have moved the first edge up by an ulp.
+    # The last bucket contains its upper end. Rounding of logarithm and exponential may have moved the first edge up.
     bucket = jnp.sum(log_prob[:, None] >= edges[1:-1][None], 1)
     numbers = jnp.reshape(jnp.arange(num_buckets), (-1, *[1] * log_prob.ndim))
     inside = bucket[None] == numbers

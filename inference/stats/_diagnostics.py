@@ -9,13 +9,13 @@ improved R-hat for assessing convergence of MCMC, Bayesian Analysis 16 (2021).
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import overload
 
 import jax
 import jax.numpy as jnp
 import jax.scipy.special as jsp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from distrax_like.special import ndtri
 
@@ -28,21 +28,41 @@ _MIN_DRAWS = 4
 _KINDS = ("bulk", "tail", "mean", "sd", "quantile")
 
 
+@overload
+def rhat(draws: ArrayLike) -> Array: ...
+@overload
+def rhat(draws: PyTree) -> PyTree: ...
 def rhat(draws: PyTree) -> PyTree:
-    r"""The rank-normalised split $\hat R$: near 1 where the chains agree; below 1.01 is the usual demand.
+    r"""The rank-normalised split $\hat R$: near 1 where the chains agree; usually it should be below 1.01.
 
-    The larger of two: that of the normal scores of the draws' ranks, which sees chains that differ in location, and
-    that of the scores of their distances from the median, which sees chains that differ in spread. Each chain is
-    split in halves (of an odd number the middle draw is left out), so a drift shows as well.
+    It is the larger of two: one of the normal scores of the draws' ranks, which detects chains that differ in location,
+    and one of the scores of the draws' distances from the median, which detects chains that differ in spread. Each
+    chain is split in halves, without the middle draw if their number is odd, so it detects a drift as well.
 
     **Arguments:** `draws`: shape `(draw, chain, ...)`, or a pytree of such arrays.
 
     **Returns:** the event shape of each leaf. NaN where a draw is NaN, where all draws are the same, and for fewer
-    than 2 chains or 4 draws; infinite for chains that stand still in different places.
+    than 2 chains or 4 draws; infinite for constant chains that differ.
     """
     return map_draws(_rhat, draws, "rhat")
 
 
+@overload
+def rhat_nested(
+    draws: ArrayLike,
+    superchain_ids: Sequence[int] | None = None,
+    *,
+    num_superchains: int | None = None,
+    split_chains: bool = True,
+) -> Array: ...
+@overload
+def rhat_nested(
+    draws: PyTree,
+    superchain_ids: Sequence[int] | None = None,
+    *,
+    num_superchains: int | None = None,
+    split_chains: bool = True,
+) -> PyTree: ...
 def rhat_nested(
     draws: PyTree, superchain_ids: Sequence[int] | None = None, *, num_superchains: int | None = None,
     split_chains: bool = True,
@@ -86,22 +106,27 @@ def rhat_nested(
     return map_draws(one, draws, "rhat_nested")
 
 
+@overload
+def ess(draws: ArrayLike, kind: str = "bulk", prob: float | tuple[float, float] | None = None) -> Array: ...
+@overload
+def ess(draws: PyTree, kind: str = "bulk", prob: float | tuple[float, float] | None = None) -> PyTree: ...
 def ess(draws: PyTree, kind: str = "bulk", prob: float | tuple[float, float] | None = None) -> PyTree:
-    r"""The effective sample size: how many independent draws would tell as much.
+    r"""The effective sample size: the number of independent draws with the same information.
 
     $M N / \hat\tau$ for $M$ chains of $N$ draws, split in halves, with $\hat\tau$ the sum of the autocorrelations,
-    those between chains included, cut where sums of pairs turn negative and made to fall (Geyer's initial monotone
-    sequence). At most $M N \log_{10}(M N)$.
+    which take the variance between chains into account. The sum is truncated where sums of pairs turn negative, and
+    these are made to decrease (Geyer's initial monotone sequence). The result is at most $M N \log_{10}(M N)$.
 
     **Arguments:**
 
     - `draws`: shape `(draw, chain, ...)`, or a pytree of such arrays.
-    - `kind`: of what estimate: `"bulk"` of normal scores, the one to watch; `"tail"` the smaller of two quantiles';
-        `"mean"`; `"sd"`; `"quantile"`.
-    - `prob`: the probability of the quantile; for the tail the two (0.05 and 0.95 by default), or one and its mirror.
+    - `kind`: the estimate that it is for: `"bulk"`, the mean of normal scores, which is the one to watch; `"tail"`, the
+        worse of two quantiles; `"mean"`; `"sd"`; or `"quantile"`.
+    - `prob`: the probability of the quantile; for the tail both probabilities (by default 0.05 and 0.95), or one, p,
+        for p and 1 - p.
 
-    **Returns:** the event shape of each leaf. NaN where a draw is NaN or there are fewer than 4; the number of draws
-    where what is averaged is constant. One chain will do.
+    **Returns:** the event shape of each leaf. NaN where a draw is NaN or there are fewer than 4 draws; the number of
+    draws where the averaged values are constant. One chain is enough.
 
     **Raises:** `ValueError` for an unknown kind or a missing or needless `prob`.
     """
@@ -116,52 +141,80 @@ def ess(draws: PyTree, kind: str = "bulk", prob: float | tuple[float, float] | N
     return map_draws(lambda x: _ess_of_kind(x, kind, probs), draws, "ess")
 
 
+@overload
+def ess_bulk(draws: ArrayLike) -> Array: ...
+@overload
+def ess_bulk(draws: PyTree) -> PyTree: ...
 def ess_bulk(draws: PyTree) -> PyTree:
     """`ess(draws, "bulk")`."""
     return ess(draws, "bulk")
 
 
+@overload
+def ess_tail(draws: ArrayLike, prob: float | tuple[float, float] = (0.05, 0.95)) -> Array: ...
+@overload
+def ess_tail(draws: PyTree, prob: float | tuple[float, float] = (0.05, 0.95)) -> PyTree: ...
 def ess_tail(draws: PyTree, prob: float | tuple[float, float] = (0.05, 0.95)) -> PyTree:
     """`ess(draws, "tail", prob)`."""
     return ess(draws, "tail", prob)
 
 
+@overload
+def ess_quantile(draws: ArrayLike, prob: float) -> Array: ...
+@overload
+def ess_quantile(draws: PyTree, prob: float) -> PyTree: ...
 def ess_quantile(draws: PyTree, prob: float) -> PyTree:
     """`ess(draws, "quantile", prob)`."""
     return ess(draws, "quantile", prob)
 
 
+@overload
+def mcse_mean(draws: ArrayLike) -> Array: ...
+@overload
+def mcse_mean(draws: PyTree) -> PyTree: ...
 def mcse_mean(draws: PyTree) -> PyTree:
     """The standard error of the mean of the draws, sd / √ess. **Arguments, returns:** as `ess`."""
     return map_draws(_mcse_mean, draws, "mcse_mean")
 
 
+@overload
+def mcse_sd(draws: ArrayLike) -> Array: ...
+@overload
+def mcse_sd(draws: PyTree) -> PyTree: ...
 def mcse_sd(draws: PyTree) -> PyTree:
     """The standard error of the standard deviation of the draws. **Arguments, returns:** as `ess`.
 
-    That of the mean of squared deviations, by the delta method.
+    It follows by the delta method from the standard error of the mean of squared deviations.
     """
     return map_draws(_mcse_sd, draws, "mcse_sd")
 
 
+@overload
+def mcse_quantile(draws: ArrayLike, prob: float) -> Array: ...
+@overload
+def mcse_quantile(draws: PyTree, prob: float) -> PyTree: ...
 def mcse_quantile(draws: PyTree, prob: float) -> PyTree:
     """The standard error of a quantile of the draws. **Arguments, returns:** as `ess`, `prob` from 0 to 1.
 
-    Half the distance of two draws, those between which the quantile lies with the probability that a normal variable
-    is within one standard deviation.
+    It is half the distance between two draws, between which the quantile lies with the probability with which a normal
+    variable is within one standard deviation of its mean.
     """
     prob = _as_prob(prob)
     return map_draws(lambda x: _mcse_quantile(x, prob), draws, "mcse_quantile")
 
 
+@overload
+def e_bfmi(energy: ArrayLike) -> Array: ...
+@overload
+def e_bfmi(energy: PyTree) -> PyTree: ...
 def e_bfmi(energy: PyTree) -> PyTree:
     """The Bayesian fraction of missing information of each chain, Σ (E_i - E_{i-1})² / Σ (E_i - mean)².
 
-    Below 0.3, fresh momenta move the energy so little that the tails are hardly explored.
+    Below 0.3, new momenta change the energy so little that the tails are hardly explored.
 
-    **Arguments:** `energy`: that of each draw, shape `(draw, chain, ...)` or `(draw,)`.
+    **Arguments:** `energy`: of each draw, of shape `(draw, chain, ...)` or `(draw,)`.
 
-    **Returns:** the shape without the draws.
+    **Returns:** the shape without that axis.
 
     M. Betancourt, Diagnosing suboptimal cotangent disintegrations in Hamiltonian Monte Carlo (2016).
     """
@@ -190,7 +243,7 @@ def _blank(x: Draws, value: Event) -> Event:
     return jnp.where(jnp.any(jnp.isnan(x), (0, 1)), jnp.nan, value)
 
 
-def _constant(x: Draws) -> Any:
+def _constant(x: Draws) -> Bool[Array, "..."]:
     return jnp.all(x == x[:1, :1], (0, 1))
 
 
@@ -199,7 +252,7 @@ def sort_quantile(ordered: Float[Array, "n ..."], prob: float) -> Event:
     position = prob * (ordered.shape[0] - 1)
     i = min(math.floor(position), ordered.shape[0] - 1)
     low, high = ordered[i], ordered[min(i + 1, ordered.shape[0] - 1)]
-    # Where both are equal so is the quantile, to the last bit and at infinity.
+    # Where both are equal the quantile equals them exactly, at infinity too.
     return jnp.where(low == high, low, low + (position - i) * (high - low))
 
 
@@ -214,15 +267,15 @@ def rank_scores(x: Draws) -> Draws:
     first = jax.lax.cummax(jnp.where(jnp.concatenate([end, steps]), index, 0), axis=0)
     last = jax.lax.cummin(jnp.where(jnp.concatenate([steps, end]), index, s - 1), axis=0, reverse=True)
     _, twice = jax.lax.sort((origin, first + last + 1), dimension=0, num_keys=1)
-    # Twice the rank less 1 is whole, and from the nearer end it keeps its digits.
+    # Twice the rank minus 1 is a whole number. Counted from the nearer end it is small, hence exact in the tails.
     near = jnp.minimum(twice, 2 * s - twice).astype(x.dtype)
     scores = ndtri((near / 2 + 0.125) / (s + 0.25))
     return jnp.reshape(jnp.where(twice <= s, scores, -scores), x.shape)
 
 
 def _chain_moments(x: Draws) -> tuple[Float[Array, "chain ..."], Float[Array, "chain ..."]]:
-    """The mean of each chain less a constant, and its variance with a divisor of n - 1."""
-    # Chains that stand still have a variance of exactly 0 relative to their first draw.
+    """The mean of each chain minus a constant, and its variance with a divisor of n - 1."""
+    # Relative to its first draw a constant chain has a variance of exactly 0.
     first = x[:1]
     inside = x - first
     mean = jnp.mean(inside, 0)
@@ -255,7 +308,7 @@ def _rhat(x: Draws) -> Event:
     if x.shape[0] < _MIN_DRAWS or x.shape[1] < 2:
         return jnp.full(x.shape[2:], jnp.nan, x.dtype)
     halves = split_chains(x)
-    # Of draws with two values the folded ones may be constant: then the other part decides.
+    # If the draws have only two values the folded draws may be constant, and then the other R-hat counts.
     both = jnp.fmax(_basic_rhat(rank_scores(halves)), _basic_rhat(rank_scores(_folded(halves))))
     return _blank(x, jnp.where(_constant(halves), jnp.nan, both))
 
@@ -298,7 +351,7 @@ def _ess(x: Draws) -> Event:
     correlation = 1 - (within - products) / jnp.where(constant, 1, total)
     correlation = correlation.at[0].set(1)
 
-    # Pairs of lags (0, 1), (2, 3), ...; the last one looked at counts with its even lag only, and once.
+    # Pairs of lags (0, 1), (2, 3), ...; of the last pair only the even lag is added, and only once.
     pairs = max((n - 1) // 2, 1)
     even, odd = correlation[0 : 2 * pairs : 2], correlation[1 : 2 * pairs : 2]
     sums = even + odd
@@ -307,7 +360,7 @@ def _ess(x: Draws) -> Event:
     falling = jax.lax.cummin(sums, axis=0)
     rest = jnp.where((sums >= 0) | (even > 0), even, 0)
     tau = 2 * jnp.sum(jnp.where(index < last, falling, 0), 0) + jnp.sum(jnp.where(index == last, rest, 0), 0) - 1
-    # Negative correlation may make draws better than independent ones, within a bound that keeps noise out.
+    # Draws of negative correlation may be better than independent ones, up to a bound that limits the effect of noise.
     tau = jnp.maximum(tau, 1 / math.log10(size))
     return jnp.where(constant, size, size / tau)
 
@@ -324,7 +377,7 @@ def _ess_of_kind(x: Draws, kind: str, probs: tuple[float, ...]) -> Event:
         out = _ess(split_chains(_squares(x)))
     else:
         ordered = jnp.sort(_pool(x), 0)
-        # At most the quantile is at most the draw below it, to which the rounding of the quantile does not matter.
+        # A draw is at most the quantile if it is at most the draw below the quantile, which is not rounded.
         below = [ordered[math.floor(p * (ordered.shape[0] - 1))] for p in probs]
         parts = [_ess(split_chains((x <= draw).astype(x.dtype))) for draw in below]
         out = functools.reduce(jnp.minimum, parts)
@@ -367,11 +420,11 @@ def _mcse_quantile(x: Draws, prob: float) -> Event:
 
 
 def _beta_quantiles(a: Event, b: Event, probs: tuple[float, ...]) -> Float[Array, "k ..."]:
-    # Bisection: `betaincinv` takes seconds to compile, and which draw is meant needs no last bits.
+    # By bisection, since `betaincinv` takes seconds to compile, and the index of a draw does not need all bits.
     p = jnp.reshape(jnp.asarray(probs, a.dtype), (-1, *[1] * a.ndim))
     low = jnp.zeros((len(probs), *a.shape), a.dtype)
 
-    def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = (low + high) / 2
         below = jsp.betainc(a, b, middle) < p

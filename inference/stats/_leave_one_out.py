@@ -1,4 +1,4 @@
-"""Sums and means of exponentials with one term left out or swapped."""
+"""Sums and means of exponentials with one term left out or replaced."""
 
 import functools
 from typing import Any
@@ -18,7 +18,7 @@ Two = tuple[Float[Array, "..."], Float[Array, "..."]]
 def log_loosum_exp(logx: Numeric, axis: Axis = None, keepdims: bool = False) -> Two:
     """log Σ_{j ≠ i} exp(logx_j) for each i, and log Σ_j exp(logx_j), over some axes.
 
-    The sums before and after i are added, so that nothing cancels where one term outweighs the others.
+    The sums before and after i are added, so that nothing cancels where one term is much larger than the others.
 
     **Returns:** the shape of `logx`, and it without the axes (of length 1 where `keepdims`).
     """

@@ -19,11 +19,12 @@ def auto_correlation(
 ) -> Array:
     """The autocorrelation along an axis, (1 / (n - k)) Σ_i w[i + k] conj(w[i]) for lags k = 0, 1, ....
 
-    Here w is `x` less its mean where `center`, over its standard deviation where `normalize`. By a Fourier transform.
+    Here w is `x` minus its mean if `center`, divided by its standard deviation if `normalize`. The sums are computed by
+    a Fourier transform.
 
     **Arguments:** `x`: real or complex; `max_lags`: the largest k, at most (and by default) n - 1.
 
-    **Returns:** the shape of `x`, but for `max_lags + 1` along the axis. NaN for constant `x`, normalized.
+    **Returns:** the shape of `x`, with length `max_lags + 1` along the axis. NaN for constant `x` if normalized.
     """
     x = jnp.moveaxis(as_numbers(x), axis, 0)
     n = x.shape[0]
@@ -34,7 +35,7 @@ def auto_correlation(
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
 def _lagged_means(x: Array, lags: int, center: bool, normalize: bool) -> Array:
     n = x.shape[0]
-    # Even where the mean is wanted, a shift would drown what varies in the transform: it is put back exactly.
+    # A large mean would make the rounding errors of the transform large: it is subtracted, and added to the result.
     shift = rounded_mean(x, 0)
     inside = x - shift
     rest = jnp.mean(inside, 0, keepdims=True)
@@ -169,7 +170,7 @@ def windowed_mean(
 ) -> Float[Array, "..."]:
     """The means of windows of samples along an axis, `x[low]` to `x[high - 1]`.
 
-    Windows are put together from blocks of 1, 2, 4, ... samples: numbers outside of one leave no trace in it.
+    Windows are put together from blocks of 1, 2, 4, ... samples: numbers outside of a window have no effect on it.
 
     **Arguments:** `high_indices`: 1, 2, ..., n by default; `low_indices`: half of them by default. They broadcast to
     one dimension.
@@ -220,7 +221,8 @@ def _window_moments(x: Array, low: Array, high: Array) -> tuple[Array, Array]:
     column = (-1, *[1] * (x.ndim - 1))
     pad = [(0, leaves - n)] + [(0, 0)] * (x.ndim - 1)
     count = jnp.reshape((jnp.arange(leaves) < n).astype(x.dtype), column)
-    # A tree as a list: the parts of node i are nodes 2 i and 2 i + 1, the root is node 1, the samples come last.
+    # A binary tree as a list: the children of node i are nodes 2 i and 2 i + 1, the root is node 1, and the samples are
+    # the leaves at the end.
     layers = [_Part(count, jnp.pad(x, pad), jnp.zeros((leaves, *x.shape[1:]), x.dtype))]
     while layers[0].size.shape[0] > 1:
         left, right = (_Part(*(v[i::2] for v in layers[0])) for i in (0, 1))
@@ -263,7 +265,7 @@ def assign_moving_mean_variance(
         new_mean = decay * mean + (1 - decay) * value
         new_variance = decay * (variance + (1 - decay) * (value - mean)**2)
 
-    Nothing is assigned: the state goes in and comes out. Where TFP returns debiased numbers, pass the result to
+    Nothing is assigned: the function returns the new state. Where TFP returns debiased numbers, pass the result to
     `moving_mean_variance_zero_debiased`.
 
     **Arguments:** `value`: averaged over `axis`, by default none, `None` for all; `moving_mean`, `moving_variance`,
@@ -289,7 +291,7 @@ def moving_mean_variance_zero_debiased(
     moving_mean: Numeric, moving_variance: Numeric | None = None, zero_debias_count: Numeric | None = None,
     decay: Numeric = 0.99,
 ) -> Any:  # fmt: skip
-    """The mean, or the mean and variance, without the weight of the zeros they started at.
+    """The mean, or the mean and variance, without the weight of the zeros at the start.
 
     **Raises:** `ValueError` without a `zero_debias_count`, the number of updates.
     """

@@ -1,4 +1,4 @@
-"""Importance sampling with smoothed weights, and what a model would predict of data it has not seen."""
+"""Importance sampling with smoothed weights, and how well a model predicts new data."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from distrax_like.math import reduce_logmeanexp
 from ._arrays import Axis, as_axes, center, flatten_axes
 from ._diagnostics import ess
 
-# Of fewer numbers no tail is fitted.
+# A tail of fewer numbers is not fitted.
 _MIN_TAIL = 5
 
 
@@ -27,9 +27,8 @@ def psis(
     r"""Pareto smoothed importance sampling: smoothed log weights, and how heavy their tail is.
 
     The largest $M = \min(S / 5, 3 \sqrt{S / r})$ of S ratios are replaced by the quantiles of a generalized Pareto
-    distribution fitted to them, and none is larger than the largest was. Its shape k tells how far to trust what is
-    computed with the weights: they have about 1 / k finite moments, and with k below `pareto_k_threshold(S)` the
-    estimates are reliable.
+    distribution fitted to them, and none is larger than the largest was. Its shape k is a diagnostic: the
+    weights have about 1 / k finite moments, and with k below `pareto_k_threshold(S)` estimates are reliable.
 
     **Arguments:**
 
@@ -59,7 +58,7 @@ def psis(
 
 
 def pareto_k_threshold(num_samples: int) -> float:
-    """min(1 - 1 / log10(S), 0.7): above it the smoothed weights of S draws are not to be trusted."""
+    """min(1 - 1 / log10(S), 0.7): with a larger k the smoothed weights of S draws are unreliable."""
     return min(1 - 1 / math.log10(num_samples), 0.7) if num_samples > 1 else -math.inf
 
 
@@ -104,7 +103,7 @@ def _psis(
 def _fit_pareto(
     excess: Float[Array, "m ..."], inside: Bool[Array, "m ..."], n: Array
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    """Shape and scale of a generalized Pareto distribution, from the first n rows, which fall.
+    """Shape and scale of a generalized Pareto distribution, from the first n rows, which decrease.
 
     The profile likelihood of b = -k / scale is averaged over a grid of it, and k drawn to 1/2 with the weight of 10
     observations.
@@ -126,7 +125,7 @@ def _fit_pareto(
         k = mean_log(b)
         return jnp.where(j < points, size * (jnp.log(-b / k) - k - 1), -jnp.inf)
 
-    # One point of the grid after the other: all at once would take 40 times the memory.
+    # One point of the grid after the other, since all at once would need 40 times the memory.
     j = jnp.arange(most, dtype=excess.dtype)
     weights = jax.nn.softmax(jax.lax.map(profile, j), 0)
     column = jnp.reshape(j, (-1, *[1] * n.ndim))
@@ -218,7 +217,7 @@ def loo(log_likelihood: Numeric, r_eff: Numeric | None = None) -> LOO:
 
 
 def waic(log_likelihood: Numeric) -> WAIC:
-    """The widely applicable information criterion: the log predictive density less its variance over the posterior.
+    """The widely applicable information criterion: the log predictive density minus its variance over the posterior.
 
     `loo` is as cheap and says where it fails. **Arguments:** `log_likelihood`: see `loo`.
 

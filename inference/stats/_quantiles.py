@@ -1,4 +1,4 @@
-"""Percentiles, bins, histograms, and what is computed from ranks."""
+"""Percentiles, bins, histograms, and statistics of ranks."""
 
 import functools
 from typing import Any
@@ -35,7 +35,7 @@ def percentile(
     """
     x = jnp.asarray(x)
     if not isinstance(q, Tracer):
-        # Where it is known, with all the digits that the host has: an index must not be one off.
+        # If it is known, in double precision on the host, since an index must not be one off.
         q = np.asarray(q, dtype=float)
     if np.ndim(q) > 1:
         raise ValueError(f"q must have at most one dimension, got shape {np.shape(q)}")
@@ -186,7 +186,7 @@ def histogram(
     **Arguments:** see `find_bins`; `edges` of more dimensions have those of `x` without the axes. `weights`: of the
     shape of `x`: what each entry counts for. `dtype`: of the counts, by default that of `x`.
 
-    **Returns:** the intervals along the first axis, then `x` without the axes. What lies in none, and NaN, is not
+    **Returns:** the intervals along the first axis, then `x` without the axes. Entries in no interval, and NaN, are not
     counted.
     """
     given: Any = promote(x, edges, weights)
@@ -247,7 +247,7 @@ def _inversions(ranks: Array, n: int) -> Array:
     def step(i: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
         numbers, total = state
         bit = bits - 1 - i
-        # Numbers that agree above this bit stand together, in their first order.
+        # Numbers that agree above this bit are neighbours, in their original order.
         one, group = (numbers >> bit) & 1, numbers >> (bit + 1)
         begins = jnp.concatenate([jnp.ones(1, bool), group[1:] != group[:-1]])
         start = jax.lax.cummax(jnp.where(begins, index, 0))

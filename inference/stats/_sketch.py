@@ -24,8 +24,8 @@ class RunningQuantiles(eqx.Module):
     $$\frac{1}{N} \sum_{l} 2^l \lfloor N / (2^{l+1} k) \rfloor \le \frac{\log_2(N / k)}{2 k}$$
 
     of N observations for blocks of k, for any data in any order, also after `merge`; 1.8 % for a million numbers with
-    k = 256. Odd and even numbers are dropped in turn, so that errors cancel: in practice it is a quarter of that. Up to
-    one block the quantiles are exact. Minimum and maximum are kept.
+    k = 256. Odd and even numbers are dropped in turn, so that errors cancel: in practice the error is a quarter of the
+    bound. Up to one block the quantiles are exact. Minimum and maximum are kept.
 
     After more than `block_size * 2**num_levels` observations, or a NaN, the quantiles are NaN. The memory is
     `block_size * (num_levels + 1)` numbers for each entry. In a loop, updates with chunks are faster than single ones.
@@ -78,12 +78,12 @@ class RunningQuantiles(eqx.Module):
         return self._levels.shape[0]
 
     def update(self, x: Numeric, axis: int | None = None) -> "RunningQuantiles":
-        """With one observation more, or those along an axis of `x`."""
+        """The statistic with one more observation, or with those along an axis of `x`."""
         x = _chunk(x, axis, self.lowest.shape, self.lowest.dtype, "RunningQuantiles")
         return _push_all(self, x)
 
     def _push(self, piece: Float[Array, "p ..."]) -> "RunningQuantiles":
-        """With at most a block of observations more."""
+        """The statistic with at most a block of observations more."""
         k, p = self.block_size, piece.shape[0]
         filled, full = self.num_samples % k, self.num_samples // k
         # A single number always fits in.
@@ -102,7 +102,7 @@ class RunningQuantiles(eqx.Module):
         return RunningQuantiles(self.num_samples + p, lowest, highest, block, levels)
 
     def merge(self, other: "RunningQuantiles") -> "RunningQuantiles":
-        """That of both sets of observations together, with the error bound of one that has seen all of them.
+        """The statistic of both sets of observations together, with the error bound of one that has seen all.
 
         **Raises:** `ValueError` where blocks and levels differ.
         """
@@ -114,7 +114,7 @@ class RunningQuantiles(eqx.Module):
 
     def _add(self, other: "RunningQuantiles") -> "RunningQuantiles":
         k = self.block_size
-        # What does not fill a block is at the end: infinite.
+        # Numbers that do not fill a block are followed by infinite ones.
         loose = jnp.sort(jnp.concatenate([self._block, other._block]), 0)
         overflow = self.num_samples % k + other.num_samples % k >= k
         mine, its = self.num_samples // k, other.num_samples // k
@@ -167,7 +167,7 @@ class RunningQuantiles(eqx.Module):
     def quantiles(self, q: Numeric) -> Float[Array, "..."]:
         """The quantiles of probabilities `q`, of shape `q.shape` and the shape of an observation.
 
-        Linear between the middle ranks of what is kept: those of `jnp.quantile` where all of it is.
+        They are linear between the middle ranks of the numbers kept, and equal `jnp.quantile` where all are kept.
         """
         return _quantiles(self, promote(q).astype(self.lowest.dtype))
 
@@ -175,7 +175,7 @@ class RunningQuantiles(eqx.Module):
         values, weights = self._sorted()
         last = (self.num_samples - 1).astype(values.dtype)
         upto = jnp.cumsum(weights, 0)
-        # The observations that one stands for have ranks from upto - weight to upto - 1.
+        # The observations that a number stands for have ranks from upto - weight to upto - 1.
         middle = upto.astype(values.dtype) - (weights + 1).astype(values.dtype) / 2
         middle, values = jnp.where(weights == 0, last, middle), jnp.where(weights == 0, self.highest, values)
         ranks = jnp.concatenate([jnp.zeros_like(middle[:1]), middle, jnp.full_like(middle[:1], last)])
@@ -185,7 +185,7 @@ class RunningQuantiles(eqx.Module):
         out = jax.vmap(lambda r, v: _interpolate(jnp.ravel(q) * last, r, v), 1, 1)(ranks, values)
         out = jnp.reshape(out, q.shape + self.lowest.shape)
         column = jnp.reshape(q, q.shape + (1,) * self.lowest.ndim)
-        # The least and largest may have been dropped, and others stand at the first and last rank.
+        # The smallest and largest numbers may have been dropped, and others have the first and last rank.
         out = jnp.where(column <= 0, self.lowest, jnp.where(column >= 1, self.highest, out))
         return jnp.where(self._known(), out, jnp.nan)
 
@@ -210,14 +210,14 @@ def _push_all(sketch: RunningQuantiles, x: Float[Array, "n ..."]) -> RunningQuan
     return sketch._push(x[whole:]) if whole < x.shape[0] else sketch
 
 
-# Compiled as a whole: step by step the loops would be compiled anew each time.
+# Compiled as a whole, since otherwise the loops would be compiled again in each call.
 _merge = jax.jit(RunningQuantiles._add)
 _quantiles = jax.jit(RunningQuantiles._at)
 _cdf = jax.jit(RunningQuantiles._share)
 
 
 def _thin(a: Array, b: Array, before: Array) -> Array:
-    """Every other number of two blocks; which, goes by turns with the number of thinnings of this level `before`."""
+    """Every other number of two blocks, in turn the odd or the even ones by the number of thinnings `before`."""
     both = jnp.sort(jnp.concatenate([a, b]), 0)
     return jnp.where(before % 2 == 0, both[0::2], both[1::2])
 

@@ -1,4 +1,4 @@
-"""The two diagnostics of `tfp.mcmc`, with TFP's definitions. `ess` and `rhat` are the better ones."""
+"""The two diagnostics of `tfp.mcmc`, with TFP's definitions. `ess` and `rhat` are better."""
 
 from typing import Any
 

@@ -14,12 +14,12 @@ from jaxtyping import Array, Float
 
 from distrax_like._misc import Numeric
 
-# Between more points than these a distribution function has little room to leave its bands.
-_MOST_POINTS = 200
+# The bands are computed at no more points, since between so many a distribution function hardly leaves them.
+_MAX_POINTS = 200
 
 
 class ECDFBands(eqx.Module):
-    """Bands that the empirical distribution functions of uniform ranks leave nowhere with probability `prob`.
+    """Bands inside which the empirical distribution functions of uniform ranks stay everywhere with probability `prob`.
 
     - `points`: where; `lower`, `upper`: the bands; `ecdf`: the functions, of shape `(point, ...)`, and `inside`:
         whether each stays between them.
@@ -89,7 +89,7 @@ def _counts(given: Numeric, num_ranks: int) -> tuple[Any, Any, Any]:
         raise ValueError(f"ranks need a simulation and 2 values, got shape {ranks.shape} and num_ranks={num_ranks}")
     if ranks.size and (ranks.min() < 0 or ranks.max() >= num_ranks):
         raise ValueError(f"ranks must be from 0 to {num_ranks - 1}, got {ranks.min()} to {ranks.max()}")
-    points = np.unique(np.round(np.linspace(0, num_ranks - 2, min(num_ranks - 1, _MOST_POINTS))).astype(int))
+    points = np.unique(np.round(np.linspace(0, num_ranks - 2, min(num_ranks - 1, _MAX_POINTS))).astype(int))
     ordered = np.sort(ranks, 0)
     flat = np.reshape(ordered, (ordered.shape[0], -1))
     counts = np.stack([np.searchsorted(column, points, side="right") for column in flat.T], -1)

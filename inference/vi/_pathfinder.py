@@ -10,33 +10,34 @@ import jax.tree_util as jtu
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
-from distrax_like._misc import as_callable, as_key, tree_where
+from distrax_like._misc import Seed, as_callable, as_key, tree_where
 from distrax_like.distributions import JointDistributionPinned
-from distrax_like.inference.mcmc._hamiltonian import as_vectors
-from distrax_like.inference.mcmc._start import find_start
-from distrax_like.inference.mcmc._target import as_draw, evaluate, value_and_grad
+from distrax_like.inference._resampling import resample_systematic
+from distrax_like.inference._start import check_start, find_start
+from distrax_like.inference._target import as_draw, as_vectors, evaluate, value_and_grad
 from distrax_like.inference.optimizer._directions import ScaleByLBFGSState, remember
 from distrax_like.inference.optimizer._minimize import LBFGS, Limits, Search
-from distrax_like.inference.smc import resample_systematic
 from distrax_like.inference.stats import psis
 
-_LINE_SEARCH = 50
-# A path ends where a step raises the log density by less.
-_NO_RISE = 1e-8
-_DRAWS = 2**32 - 3  # the number that the key of the draws is folded with
+# Evaluations in a line search.
+_MAX_LINE_SEARCH = 50
+# A path ends when a step raises the log density by less than this.
+_MIN_RISE = 1e-8
+# The number that the key of the draws is folded with.
+_DRAWS = 2**32 - 3
 
 
 class PathfinderResults(eqx.Module):
     """What `pathfinder` found.
 
     - `draws`: in the container of one draw of the model, or of the start; parts have a leading axis of draws.
-    - `positions`: the same as free reals, one vector for each draw of a model; else the draws themselves. They are
-      starts for `sample`.
-    - `pareto_k`: how heavy the tail of the weights is, see `stats.psis`: over 0.7 the draws are places to start from
-      rather than an approximation of the target.
-    - `elbo`: of each path, the evidence lower bound of its best approximation; -inf for a path without one.
-    - `num_iterations`, `num_evaluations`: of each path, steps of the optimizer, and evaluations of the target's
-      gradient.
+    - `positions`: for a model, the draws as vectors of free reals; for a log density, the draws themselves. Chains of
+      `mcmc.sample` can start from them.
+    - `pareto_k`: the shape of the tail of the weights, see `stats.psis`: above 0.7 the draws are starting points rather
+      than an approximation of the target.
+    - `elbo`: for each path, the evidence lower bound of its best approximation; -inf for a path without one.
+    - `num_iterations`, `num_evaluations`: for each path, the numbers of steps of the optimizer and of evaluations of
+      the target's gradient.
     """
 
     draws: PyTree
@@ -57,7 +58,7 @@ def pathfinder(
     num_correction_pairs: int = 6,
     max_iterations: int = 200,
     replacement: bool = True,
-    seed: Any = None,
+    seed: Seed | None = None,
 ) -> PathfinderResults:
     r"""Draws from the best normal approximations along the paths of an optimizer from several starts.
 
@@ -65,12 +66,12 @@ def pathfinder(
     found = inference.vi.pathfinder(model.pin(y=y), seed=jax.random.key(0))
     ```
 
-    Each path is one of L-BFGS towards a mode. At every point x on it, with the gradient g of the log density and the
-    inverse Hessian H that the last steps tell of, there is the approximation $N(x + H g, H)$; the one with the largest
-    evidence lower bound is kept. The draws of all paths, taken as draws from the mixture of their approximations, get
-    importance weights, which are smoothed (`psis`), and the result is drawn from them with these weights. So a mode
-    counts as it weighs, however many paths end there; the paper, which weighs each draw by its own path's
-    approximation alone, counts it once for each.
+    Each path is the path of L-BFGS towards a mode. Every point x on it gives the approximation $N(x + H g, H)$, where g
+    is the gradient of the log density and H the estimate of the inverse Hessian from the last steps. The approximation
+    with the largest evidence lower bound is kept. The draws of all paths are weighted as draws from the mixture of the
+    paths' approximations, the weights are smoothed (`psis`), and the result is sampled with these weights. So the
+    weight of a mode does not depend on how many paths end there. In the paper it does, because each draw is weighted by
+    the approximation of its own path alone.
 
     H is $F F^T$ with $F = (I + s_m v_m^T) \dots (I + s_1 v_1^T) D^{1/2}$, a product form of the BFGS formula over the
     last m steps s and changes y of the gradient, scaled so that $s^T y = 1$: $v = B s / \sqrt{s^T B s} - y$ with B the
@@ -78,14 +79,16 @@ def pathfinder(
 
     **Arguments:**
 
-    - `target`, `init`: as for `sample`; a position may be one for all paths, or one for each along the leading axis.
+    - `target`, `init`: as for `mcmc.sample`, except that `init` is not "pathfinder"; a position may be one for all
+      paths, or one for each along the leading axis.
     - `num_draws`: how many to return.
-    - `num_paths`: paths, of `max(num_draws, 200)` weighted draws each.
-    - `num_elbo_draws`: draws to estimate the bound with, each an evaluation of the target, at every point.
-    - `num_correction_pairs`: m; a larger one follows correlations in more directions.
-    - `max_iterations`: of the optimizer, which mostly stops before.
-    - `replacement`: whether a draw may be there more than once, as one must be whose weight is over 1 / num_draws; if
-      not, heavy ones are there less often than they should be, which is right for the starts of chains.
+    - `num_paths`: the number of paths, with `max(num_draws, 200)` weighted draws each.
+    - `num_elbo_draws`: the number of draws at each point from which the bound is estimated; each needs an evaluation of
+      the target.
+    - `num_correction_pairs`: m; with a larger one H has correlations in more directions.
+    - `max_iterations`: the largest number of steps of the optimizer, which usually stops before.
+    - `replacement`: whether a draw may be returned more than once. Without replacement, draws with a weight above
+      1 / num_draws are returned less often than they should be, which is right for the starts of chains.
     - `seed`: a key.
 
     **Returns:** `PathfinderResults`.
@@ -105,13 +108,17 @@ def pathfinder(
     if isinstance(target, JointDistributionPinned):
         target = target.unconstrained()
     target = as_callable(target, "pathfinder: target")
-    starts = find_start("pathfinder", target, init, num_paths, seed, lambda positions: (_start(target, positions),))[0]
+    points = find_start("pathfinder", target, init, num_paths, seed)
+    starts = _start(target, points.positions)
+    while (others := points.retry(starts)) is not None:
+        points, starts = others, _start(target, others.positions)
+    check_start("pathfinder", target, starts)
     paths = _Paths(target, max(num_draws, 200), num_elbo_draws, num_correction_pairs)
     key = jax.random.fold_in(seed, _DRAWS)
     positions, log_ratios, elbo, iterations, evaluations = paths(
         starts.position, jnp.asarray(max_iterations, jnp.int32), key
     )
-    # Where no draw has a density, all are as good as any.
+    # If no draw has a density, all get the same weight.
     usable = jnp.any(jnp.isfinite(log_ratios))
     log_weights, pareto_k = psis(jnp.where(usable, log_ratios, 0), axis=0)
     choose, shuffle = jax.random.split(jax.random.fold_in(key, num_paths))
@@ -138,7 +145,7 @@ def _start(target: Callable[..., Any], positions: PyTree) -> _Start:
 
 
 class _Normal(eqx.Module):
-    """N(mean, F Fᵀ), F as `pathfinder` has it; the vectors s are those of the pairs, `norms` the roots of sᵀ B s."""
+    """N(mean, F Fᵀ), with F as in `pathfinder`; `s` are the steps of the pairs, `norms` the square roots of sᵀ B s."""
 
     mean: Float[Array, " d"]
     scale: Float[Array, " d"]
@@ -146,7 +153,7 @@ class _Normal(eqx.Module):
     v: Float[Array, "m d"]
     norms: Float[Array, " m"]
 
-    def sample(self, key: Any, num: int) -> Float[Array, "num d"]:
+    def sample(self, key: Seed, num: int) -> Float[Array, "num d"]:
         u = jax.random.normal(key, (num, self.mean.size), self.mean.dtype)
         x, _ = jax.lax.scan(lambda x, sv: (x + (x @ sv[1])[:, None] * sv[0], None), u * self.scale, (self.s, self.v))
         return self.mean + x
@@ -163,20 +170,20 @@ class _Normal(eqx.Module):
 def _approximate(
     position: Float[Array, " d"], grad: Float[Array, " d"], diagonal: Float[Array, " d"], pairs: ScaleByLBFGSState
 ) -> _Normal:
-    """The approximation at a point with this gradient of the log density; empty pairs are zero."""
+    """The approximation at a point with this gradient of the log density; missing pairs are zero."""
     s, y, scale = pairs.position_deltas, pairs.gradient_deltas, jnp.sqrt(diagonal)
     m = len(s)
 
     def next_factor(k: Array, carry: Any) -> Any:
         v, norms = carry
-        # B s = F⁻ᵀ F⁻¹ s with the factors so far; those to come are the identity, since their v are zero.
+        # B s = F⁻ᵀ F⁻¹ s with the factors so far; later factors are the identity, since their v are zero.
         r, _ = jax.lax.scan(lambda r, f: (r - f[1] @ r / f[2] * f[0], None), s[k], (s, v, norms), reverse=True)
         r = r / diagonal
         norm = jnp.sqrt(r @ (diagonal * r))
         t, _ = jax.lax.scan(lambda t, f: (t - f[0] @ t / f[2] * f[1], None), r, (s, v, norms))
-        there = jnp.any(s[k] != 0)
-        safe = jnp.where(there, norm, 1)
-        return v.at[k].set(jnp.where(there, t / safe - y[k], 0)), norms.at[k].set(safe)
+        exists = jnp.any(s[k] != 0)
+        safe = jnp.where(exists, norm, 1)
+        return v.at[k].set(jnp.where(exists, t / safe - y[k], 0)), norms.at[k].set(safe)
 
     v, norms = jax.lax.fori_loop(0, m, next_factor, (jnp.zeros_like(s), jnp.ones(m, s.dtype)))
     # H g by Fᵀ, then F.
@@ -186,7 +193,7 @@ def _approximate(
 
 
 def _next_diagonal(diagonal: Float[Array, " d"], s: Float[Array, " d"], y: Float[Array, " d"]) -> Float[Array, " d"]:
-    """The diagonal after a step s with sᵀ y = 1: scaled to agree with it along y, then by the BFGS formula."""
+    """The diagonal after a step s with sᵀ y = 1: scaled to agree with it along y, then updated by the BFGS formula."""
     scaled = diagonal / (y @ (diagonal * y))
     curvature = 1 / scaled + y**2 - (s / scaled) ** 2 / (s @ (s / scaled))
     new = 1 / curvature
@@ -200,8 +207,8 @@ class _Paths(eqx.Module):
     num_correction_pairs: int = eqx.field(static=True)
 
     @eqx.filter_jit
-    def __call__(self, positions: PyTree, max_iterations: Int[Array, ""], key: Any) -> Any:
-        """Of all paths the draws and log ratios, in one axis; of each the bound and counts."""
+    def __call__(self, positions: PyTree, max_iterations: Int[Array, ""], key: Seed) -> Any:
+        """The draws of all paths along one axis, their log ratios, and for each path its bound and numbers of steps."""
         flat = as_vectors(positions)
         unravel = ravel_pytree(jtu.tree_map(lambda x: x[0], positions))[1]
 
@@ -212,19 +219,19 @@ class _Paths(eqx.Module):
             value, grad = value_and_grad(self.target, unravel(x), "pathfinder")
             return -value, -ravel_pytree(grad)[0]
 
-        limits = Limits(0, 0, 0, _NO_RISE, max_iterations, _LINE_SEARCH, flat.dtype)
+        limits = Limits(0, 0, 0, _MIN_RISE, max_iterations, _MAX_LINE_SEARCH, flat.dtype)
         search = Search(minus, LBFGS(self.num_correction_pairs), limits)
 
-        def draws(normal: _Normal, key: Any, num: int) -> tuple[Array, Array]:
-            """Draws, with the target there: -inf where it has no value."""
+        def draws(normal: _Normal, key: Seed, num: int) -> tuple[Array, Array]:
+            """Draws and the target at them, which is -inf where it is not finite."""
             x = normal.sample(key, num)
             log_density = jax.vmap(density)(x)
             good = jnp.isfinite(log_density) & jnp.all(jnp.isfinite(x), axis=1)
             return jnp.where(good[:, None], x, normal.mean), jnp.where(good, log_density, -jnp.inf)
 
-        def path(start: Float[Array, " d"], key: Any) -> Any:
+        def path(start: Float[Array, " d"], key: Seed) -> Any:
             state = search.begin(start)
-            # Of its own, since the search takes a pair in only when it needs the next direction.
+            # A copy of the pairs, since the search adds a pair only when it needs the next direction.
             pairs, diagonal = state.memory, jnp.ones_like(start)
             no_steps = jnp.zeros_like(pairs.position_deltas)
             best = _Normal(start, diagonal, no_steps, no_steps, jnp.ones_like(no_steps[:, 0]))
@@ -254,10 +261,10 @@ class _Paths(eqx.Module):
             return best, x, log_density, elbo, state.iterations, state.evaluations
 
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(flat)))
-        # One after the other: on a CPU no path waits for another's line search.
+        # One after the other, so that on a CPU no path waits for another's line search.
         normals, x, log_density, elbo, *counts = jax.lax.map(lambda args: path(*args), (flat, keys))
         x, log_density = x.reshape(-1, x.shape[-1]), log_density.reshape(-1)
-        # All draws are from one mixture, of the paths that have an approximation.
+        # The mixture of those paths that have an approximation.
         log_probs = jax.lax.map(lambda normal: normal.log_prob(x), normals)
         log_mixture = jax.nn.logsumexp(jnp.where(jnp.isfinite(elbo)[:, None], log_probs, -jnp.inf), axis=0)
         good = jnp.repeat(jnp.isfinite(elbo), self.num_draws) & jnp.isfinite(log_density)

@@ -36,6 +36,7 @@ samples = tfp.sample(
     seed=jax.random.key(2),
 )
 assert_type(samples, tfp.mcmc.Samples)
+assert_type(tfp.stats.rhat(jnp.zeros((8, 2))), Array)
 running = tfp.stats.RunningVariance.from_shape(2).update(jnp.zeros((5, 2)), axis=0)
 assert_type(running, tfp.stats.RunningVariance)
 indices: Array = tfp.smc.resample_systematic(jnp.zeros(4), 4, seed=jax.random.key(4))

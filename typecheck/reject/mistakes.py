@@ -41,7 +41,9 @@ tfp.mcmc.sample_chain("10", current_state=jnp.zeros(2))  # pyright: ignore[repor
 tfp.sample(normal.log_prob, 0.0, num_draws=10, seed=key)  # pyright: ignore[reportCallIssue]
 tfp.sample(normal.log_prob, 0.0, num_chains=2.5, seed=key)  # pyright: ignore[reportArgumentType]
 tfp.sample(normal.log_prob, 0.0, adaptation="stan", seed=key)  # pyright: ignore[reportArgumentType]
-tfp.stats.ess(jnp.zeros((8, 2)), kind=3)  # pyright: ignore[reportArgumentType]
+tfp.stats.ess(jnp.zeros((8, 2)), kind=3)  # pyright: ignore[reportCallIssue, reportArgumentType]
+tfp.sample(3, seed=key)  # pyright: ignore[reportArgumentType]
+tfp.mcmc.sample_chain(1, 0.0, kernel=3, seed=key)  # pyright: ignore[reportArgumentType]
 tfp.smc.resample_systematic(jnp.zeros(4))  # pyright: ignore[reportCallIssue]
 tfp.vi.pathfinder(normal.log_prob, 0.0, num_draws="many", seed=key)  # pyright: ignore[reportArgumentType]
 

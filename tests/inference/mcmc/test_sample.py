@@ -14,7 +14,7 @@ import pytest
 
 from distrax_like import distributions as dl
 from distrax_like.inference import mcmc, stats
-from distrax_like.inference.mcmc import _sample, _samples, _warmup
+from distrax_like.inference.mcmc import _chains, _sample, _sites, _warmup
 
 KEY = jax.random.key(0)
 
@@ -101,7 +101,7 @@ def test_summary(samples):
     assert np.all(table["rhat"] < 1.02) and np.all(table["ess_bulk"] > 800)
     lines = str(summary).splitlines()
     assert lines[0].split() == list(table) and lines[2].split()[0] == "scale" and lines[-1] == "divergences: 0"
-    assert _samples.names([np.zeros((3, 2)), np.zeros((3, 2, 1, 2))]) == ("var0", "var1[0, 0]", "var1[0, 1]")
+    assert _sites.number_names([np.zeros((3, 2)), np.zeros((3, 2, 1, 2))]) == ("var0", "var1[0, 0]", "var1[0, 1]")
 
 
 def test_to_datatree(samples):
@@ -178,11 +178,11 @@ def test_windows():
         for n in (0, 1, 5, 20, 149, 150, 333, 1000):
             assert sum(n for n, _ in adaptation.windows(n)) == n
             assert all(n >= 0 for n, _ in adaptation.windows(n))
-    assert _warmup.settled(np.zeros((10, 3)), 4).all()
+    assert _warmup.converged(np.zeros((10, 3)), 4).all()
     rising = np.linspace(-1000, 0, 10)[:, None] * np.array([0, 0, 1])
-    assert list(_warmup.settled(rising, 4)) == [True, True, False]
+    assert list(_warmup.converged(rising, 4)) == [True, True, False]
     low = np.zeros((10, 3)) - np.array([0, 0, 100])
-    assert list(_warmup.settled(low, 4)) == [True, True, False]
+    assert list(_warmup.converged(low, 4)) == [True, True, False]
 
 
 def test_a_far_start_in_single_precision():
@@ -213,6 +213,14 @@ def test_chains_do_not_depend_on_their_number_or_execution():
     thinned = run(3, 10, thin=2)
     identical(thinned.draws, jax.tree_util.tree_map(lambda x: x[1::2], three.draws))
     assert three.kernel.step_size == 0.2
+
+
+def test_a_kernel_without_acceptance_keeps_its_step_size():
+    out = mcmc.sample(
+        PINNED, kernel=lambda f: mcmc.SliceSampler(f, 1.5, 5), num_samples=300, num_warmup=20, num_chains=2, seed=KEY
+    )
+    assert out.kernel.step_size == 1.5 and out.draws.loc.shape == (300, 2)
+    assert np.all(out.summary().table["rhat"] < 1.1)
 
 
 def test_what_is_kept():
@@ -247,13 +255,13 @@ def test_what_is_kept():
 
 
 def test_an_interrupt_keeps_what_is_done(monkeypatch):
-    monkeypatch.setattr(_sample, "_CHUNK_BYTES", 3 * 2 * 2 * 8 * 10)  # ten rows a call
+    monkeypatch.setattr(_chains, "_BYTES_PER_CALL", 3 * 2 * 2 * 8 * 10)  # ten rows a call
 
     def run():
         return mcmc.sample(PINNED, num_samples=60, num_warmup=20, num_chains=2, seed=KEY)
 
     whole, calls = run(), []
-    save = _sample._Kept.add
+    save = _sample._Results.add
 
     def add(self, draws):
         calls.append(1)
@@ -261,7 +269,7 @@ def test_an_interrupt_keeps_what_is_done(monkeypatch):
             raise KeyboardInterrupt
         return save(self, draws)
 
-    monkeypatch.setattr(_sample._Kept, "add", add)
+    monkeypatch.setattr(_sample._Results, "add", add)
     part = run()
     assert part.draws.loc.shape == (30, 2)
     identical(part.draws, jax.tree_util.tree_map(lambda x: x[:30], whole.draws))
@@ -278,12 +286,12 @@ test_sample.long_run(sys.argv[1])
 
 def long_run(folder):
     """A run of a few hundred pieces."""
-    _sample._CHUNK_BYTES = 3 * 2 * 2 * 8 * 5
+    _chains._BYTES_PER_CALL = 3 * 2 * 2 * 8 * 5
     return mcmc.sample(PINNED, num_samples=1500, num_warmup=100, num_chains=2, checkpoint=folder, seed=KEY)
 
 
 def test_a_killed_run_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(_sample, "_CHUNK_BYTES", _sample._CHUNK_BYTES)
+    monkeypatch.setattr(_chains, "_BYTES_PER_CALL", _chains._BYTES_PER_CALL)
     command = [sys.executable, "-c", RUN.format(tests=os.path.dirname(__file__)), str(tmp_path / "run")]
     process = subprocess.Popen(command)
     wanted = tmp_path / "run" / "draws-000020.npz"
@@ -354,8 +362,11 @@ def test_errors():
         run(lambda x: -(x**2), jnp.zeros(3))
     with pytest.raises(ZeroDivisionError):
         run(lambda x: 1 / 0, jnp.zeros(3))
-    with pytest.raises(TypeError, match="target must be a pinned model, a log density or a kernel, got int"):
+    # The tests check annotations at run time, which finds this mistake before the function does.
+    with pytest.raises(TypeError, match="parameter 'target'"):
         run(3)
+    with pytest.raises(TypeError, match="target must be a pinned model, a log density or a kernel, got int"):
+        _sample._as_kernel(3, None)
     with pytest.raises(TypeError, match="give a kernel as target or a function that makes one, not both"):
         run(mcmc.NoUTurnSampler(lambda x: -(x**2), 0.1), jnp.zeros(()), kernel=lambda f: f)
     with pytest.raises(ValueError, match="sample: num_chains must be at least 1, got 0"):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from distrax_like.inference import mcmc
+from distrax_like.inference.mcmc import _sample_chain
 from distrax_like.inference.mcmc._run import EXECUTIONS
 
 KEY = jax.random.key(0)
@@ -156,8 +157,11 @@ def test_resuming_and_chunking_change_nothing(chains):
         run(1, start, previous)
     with pytest.raises(ValueError, match="current_state has parts of shapes"):
         run(1, jnp.zeros((4, 2)), previous)
-    with pytest.raises(TypeError, match="previous_kernel_results must be the final_kernel_results .*HamiltonianState"):
+    # The tests check annotations at run time, which finds this mistake before the function does.
+    with pytest.raises(TypeError, match="parameter 'previous_kernel_results'"):
         run(1, start, nuts().init(jnp.zeros(2)))
+    with pytest.raises(TypeError, match="previous_kernel_results must be the final_kernel_results .*HamiltonianState"):
+        _sample_chain._check_resumed(nuts().init(jnp.zeros(2)), start)
 
 
 def test_what_is_returned():
@@ -340,7 +344,7 @@ def test_errors():
     with pytest.raises(TypeError, match="sample_chain needs a seed"):
         mcmc.sample_chain(1, state, kernel=hmc())
     with pytest.raises(TypeError, match="sample_chain needs a random key as seed"):
-        mcmc.sample_chain(1, state, kernel=hmc(), seed=3)
+        mcmc.sample_chain(1, state, kernel=hmc(), seed=np.arange(3))
     with pytest.raises(TypeError, match="sample_chain needs a kernel.*got None"):
         mcmc.sample_chain(1, state, seed=KEY)
     with pytest.raises(ValueError, match="num_results must not be negative, got -1"):

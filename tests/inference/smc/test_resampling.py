@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from distrax_like.inference import smc
-from distrax_like.inference.smc import _resampling
+from distrax_like.inference import _resampling, smc
 
 RANDOM = {
     "systematic": smc.resample_systematic,

@@ -59,7 +59,8 @@ def one_by_one(running, data):
 
 
 def is_running(x):
-    return isinstance(x, stats.RunningMean | stats.RunningPotentialScaleReduction | stats.RunningQuantiles)
+    moments = stats.RunningMean | stats.RunningCentralMoments
+    return isinstance(x, moments | stats.RunningPotentialScaleReduction | stats.RunningQuantiles)
 
 
 @jax.jit

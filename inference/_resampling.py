@@ -1,4 +1,4 @@
-"""Resampling: weighted particles to indices of particles of equal weight; and the effective sample size."""
+"""Resampling, from weighted particles to indices of particles of equal weight, and the effective sample size."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,16 +9,16 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, Int
 
-from distrax_like._misc import Numeric, as_key, as_shape, promote
+from distrax_like._misc import Numeric, Seed, as_key, as_shape, promote
 
 _SampleShape = SupportsIndex | Sequence[SupportsIndex]
-_Rule = Callable[[Float[Array, " n"], Any, int], Int[Array, " m"]]
+_Rule = Callable[[Float[Array, " n"], Seed, int], Int[Array, " m"]]
 
 
 def _batched(
-    who: str, rule: _Rule, log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape, seed: Any
+    who: str, rule: _Rule, log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape, seed: Seed
 ) -> Int[Array, "..."]:
-    """Maps `rule`, from the probabilities of one set of particles, a key and a number to indices, over everything."""
+    """Indices for every batch and sample; `rule` maps the probabilities of one set of particles and a key to them."""
     log_probs = jax.lax.stop_gradient(promote(log_probs))
     (size,), shape = as_shape(event_size), as_shape(sample_shape)
     if log_probs.ndim < 1 or log_probs.shape[0] < 1:
@@ -35,7 +35,7 @@ def _batched(
 
 
 def _normalized(log_probs: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
-    # A particle whose weight is NaN is as good as none; where no particle has a weight they are all alike.
+    # A weight of NaN counts as zero; if no particle has a weight, all have the same.
     log_probs = jnp.where(jnp.isnan(log_probs), -jnp.inf, log_probs)
     peak = jnp.max(log_probs, axis=0)
     weights = jnp.where(log_probs == peak, 1, jnp.exp(log_probs - jnp.where(jnp.isfinite(peak), peak, 0)))
@@ -52,12 +52,12 @@ def _invert(probs: Float[Array, " n"], points: Float[Array, " m"]) -> Int[Array,
 
 
 def _with_weight(probs: Float[Array, " n"]) -> Int[Array, " n"]:
-    """For each particle the last one up to it that has a weight; before the first such one, that."""
+    """For each particle the last one up to it that has a weight; before the first such particle, that one."""
     last = jax.lax.cummax(jnp.where(probs > 0, jnp.arange(probs.size), -1))
     return jnp.where(last < 0, jnp.argmax(probs > 0), last)
 
 
-def _sorted_uniforms(key: Any, size: int, count: Any, dtype: Any) -> Float[Array, " m"]:
+def _sorted_uniforms(key: Seed, size: int, count: Any, dtype: Any) -> Float[Array, " m"]:
     """The order statistics of `count` independent uniforms, in the first `count` places of `size`.
 
     Divided by their sum, the gaps of a Poisson process are the gaps between sorted uniforms: no sort is needed.
@@ -67,7 +67,7 @@ def _sorted_uniforms(key: Any, size: int, count: Any, dtype: Any) -> Float[Array
 
 
 def resample_systematic(
-    log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape = (), seed: Any = None
+    log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape = (), seed: Seed | None = None
 ) -> Int[Array, "..."]:
     """Systematic resampling: the points (k + u) / m with one uniform u, through the inverse of the cumulative
     distribution.
@@ -78,7 +78,7 @@ def resample_systematic(
     **Arguments:**
 
     - `log_probs`: log weights, normalised or not, of shape `(n, *batch)`. A particle of weight zero or NaN is never
-      drawn; where all are, they count as equal.
+      drawn, unless all are, which then have equal weights.
     - `event_size`: how many indices m to draw.
     - `sample_shape`: how many independent sets of indices.
     - `seed`: a key.
@@ -88,7 +88,7 @@ def resample_systematic(
     **Raises:** `TypeError` without a seed; `ValueError` for an empty axis of particles or an `event_size` below 1.
     """
 
-    def rule(probs: Array, key: Any, size: int) -> Array:
+    def rule(probs: Array, key: Seed, size: int) -> Array:
         offset = jax.random.uniform(key, (), probs.dtype)
         return _invert(probs, (jnp.arange(size) + offset) / size)
 
@@ -97,7 +97,7 @@ def resample_systematic(
 
 
 def resample_stratified(
-    log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape = (), seed: Any = None
+    log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape = (), seed: Seed | None = None
 ) -> Int[Array, "..."]:
     """Stratified resampling: the points (k + uₖ) / m with independent uniforms uₖ, through the inverse of the
     cumulative distribution.
@@ -107,7 +107,7 @@ def resample_stratified(
     **Arguments**, **Returns** and **Raises** as for `resample_systematic`.
     """
 
-    def rule(probs: Array, key: Any, size: int) -> Array:
+    def rule(probs: Array, key: Seed, size: int) -> Array:
         offsets = jax.random.uniform(key, (size,), probs.dtype)
         return _invert(probs, (jnp.arange(size) + offsets) / size)
 
@@ -116,14 +116,14 @@ def resample_stratified(
 
 
 def resample_independent(
-    log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape = (), seed: Any = None
+    log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape = (), seed: Seed | None = None
 ) -> Int[Array, "..."]:
     """Multinomial resampling: independent categorical draws, in ascending order.
 
     **Arguments**, **Returns** and **Raises** as for `resample_systematic`.
     """
 
-    def rule(probs: Array, key: Any, size: int) -> Array:
+    def rule(probs: Array, key: Seed, size: int) -> Array:
         return _invert(probs, _sorted_uniforms(key, size, size, probs.dtype))
 
     key = as_key(seed, "resample_independent")
@@ -131,7 +131,7 @@ def resample_independent(
 
 
 def _whole_copies(probs: Float[Array, " n"], size: int) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
-    """⌊m pᵢ⌋ and what is left of m pᵢ."""
+    """⌊m pᵢ⌋ and the remainder m pᵢ - ⌊m pᵢ⌋."""
     expected = probs * size
     # Rounding must not turn a whole number into a fraction next to 1; the slack adds up to less than one copy.
     slack = min(4 * float(jnp.finfo(probs.dtype).eps), 0.5 / size)
@@ -140,23 +140,23 @@ def _whole_copies(probs: Float[Array, " n"], size: int) -> tuple[Int[Array, " n"
 
 
 def _repeat(copies: Int[Array, " n"], size: int) -> Int[Array, " m"]:
-    """Each index as often as `copies` says, in ascending order; n where they run out."""
+    """Each index repeated as often as `copies` says, in ascending order, filled up with n."""
     return jnp.searchsorted(jnp.cumsum(copies), jnp.arange(size), side="right")
 
 
 def resample_residual(
-    log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape = (), seed: Any = None
+    log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape = (), seed: Seed | None = None
 ) -> Int[Array, "..."]:
-    """Residual resampling: ⌊m pᵢ⌋ copies of particle i for sure, the rest by independent draws from what is left.
+    """Residual resampling: ⌊m pᵢ⌋ certain copies of particle i, and independent draws from the remainders.
 
-    Unbiased, with a variance that is never larger than that of `resample_independent`. The sure copies come first.
+    Unbiased, with a variance that is never larger than that of `resample_independent`. The certain copies come first.
 
     **Arguments** and **Raises** as for `resample_systematic`; **Returns:** indices, in two ascending runs.
 
     J. Liu and R. Chen, Sequential Monte Carlo methods for dynamic systems, JASA 93 (1998).
     """
 
-    def rule(probs: Array, key: Any, size: int) -> Array:
+    def rule(probs: Array, key: Seed, size: int) -> Array:
         copies, rest = _whole_copies(probs, size)
         sure = jnp.sum(copies)
         drawn = _invert(rest, _sorted_uniforms(key, size, size - sure, probs.dtype))
@@ -168,7 +168,7 @@ def resample_residual(
 
 
 def resample_deterministic_minimum_error(
-    log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape = (), seed: Any = None
+    log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape = (), seed: Seed | None = None
 ) -> Int[Array, "..."]:
     """Deterministic resampling: the numbers of copies cᵢ that add up to m and are nearest to m pᵢ.
 
@@ -181,7 +181,7 @@ def resample_deterministic_minimum_error(
 
     def rule(probs: Array, _: Any, size: int) -> Array:
         copies, rest = _whole_copies(probs, size)
-        # With fewer particles than remainders to give out, rounding aside, there is nothing to rank.
+        # Except for rounding, fewer copies are missing than there are particles: the largest remainders get them.
         rank = jnp.zeros(probs.size, int).at[jnp.argsort(-rest, stable=True)].set(jnp.arange(probs.size))
         copies = copies + (rank < size - jnp.sum(copies))
         return _with_weight(probs)[jnp.minimum(_repeat(copies, size), probs.size - 1)]

@@ -1,27 +1,30 @@
-"""How a target density is evaluated: the containers it is called with, one chain's gradient, targets with chains of
-their own."""
+"""How a target density is evaluated: how a position is passed to it, gradients, and targets that need all chains."""
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from distrax_like._misc import default_float
 from distrax_like.distributions import UnconstrainedDensity
 
+# The path to a leaf of a tree, as `jax.tree_util` gives it.
+KeyPath: TypeAlias = tuple[Any, ...]
 
-def evaluate(target: Callable[..., Any], position: PyTree) -> Any:
+
+def evaluate(target: Callable[..., Any], position: PyTree) -> PyTree:
     """The target at `position`: a tuple, list or namedtuple is splatted into it, anything else passed whole."""
     return target(*position) if isinstance(position, tuple | list) else target(position)
 
 
 def as_draw(target: Callable[..., Any], position: PyTree) -> PyTree:
-    """What a user is given of a position: of a model's density the constrained values, else the position itself."""
+    """The draw that a user gets for a position: for a model's density the constrained values, else the position."""
     return target.constrain(position) if isinstance(target, UnconstrainedDensity) else position
 
 
@@ -31,7 +34,7 @@ def as_position(position: PyTree, who: str) -> PyTree:
     **Raises:** `TypeError` naming the part that holds no real numbers.
     """
 
-    def convert(path: Any, leaf: Any) -> Array:
+    def convert(path: KeyPath, leaf: PyTree) -> Array:
         try:
             x = jnp.asarray(leaf)
         except TypeError:
@@ -60,8 +63,8 @@ def chains_shape(target: Callable[..., Any], position: PyTree, who: str) -> tupl
     return chains
 
 
-def part_name(path: Any) -> str:
-    """What messages call the part of the state at `path`."""
+def part_name(path: KeyPath) -> str:
+    """The name of the part of the state at `path` in messages."""
     return f"state part {jtu.keystr(path)}" if path else "the state"
 
 
@@ -76,41 +79,49 @@ def value_and_grad(target: Callable[..., Any], position: PyTree, who: str) -> tu
     if isinstance(target, ChainsTarget):
         value, grads = target.value_and_grad(position)
     else:
-
-        def scalar(position: PyTree) -> Array:
-            value = jnp.asarray(evaluate(target, position))
-            if value.shape:
-                raise ValueError(
-                    f"{who}: the target of one chain must be a scalar, got shape {value.shape}; for many chains use "
-                    "sample_chain, or jax.vmap over init and step"
-                )
-            return value
-
-        value, grads = jax.value_and_grad(scalar)(position)
-    # A target that mixes in wider data must not widen the chain.
+        value, grads = jax.value_and_grad(lambda position: _scalar(target, position, who))(position)
+    # Data of a wider dtype in the target must not widen the chain's dtype.
     return value.astype(dtype), grads
+
+
+def log_density(target: Callable[..., Any], position: PyTree, who: str) -> Float[Array, ""]:
+    """One chain's target, in the promoted dtype of the position. **Raises:** `ValueError` where it is not a scalar."""
+    dtype = jnp.result_type(*jtu.tree_leaves(position))
+    if isinstance(target, ChainsTarget):
+        return target.value_and_grad(position)[0].astype(dtype)
+    return _scalar(target, position, who).astype(dtype)
+
+
+def _scalar(target: Callable[..., Any], position: PyTree, who: str) -> Array:
+    value = jnp.asarray(evaluate(target, position))
+    if value.shape:
+        raise ValueError(
+            f"{who}: the target of one chain must be a scalar, got shape {value.shape}; for many chains use "
+            "sample_chain, or jax.vmap over init and step"
+        )
+    return value
 
 
 class ChainsTarget(eqx.Module):
     """A target that can only be evaluated for all chains at once, since its parameters differ between them.
 
-    A kernel steps one chain, the driver maps it over the chains; this makes the map of the gradient a single call of
-    the user's batched function. The chains' values are independent, so the gradient of their sum holds each one's
-    gradient.
+    A kernel makes the transition of one chain, and `sample_chain` maps it over the chains. Under this map the gradient
+    becomes a single call of the user's batched function: the chains' values are independent, so the gradient of their
+    sum contains the gradient of each.
     """
 
     target: Callable[..., Any]
     batch_shape: tuple[int, ...] = eqx.field(static=True)
 
-    def __call__(self, *args: Any) -> Array:
+    def __call__(self, *args: PyTree) -> Array:
         raise NotImplementedError("a target with a parameter for each chain is only evaluated with its gradient")
 
     def value_and_grad(self, position: PyTree) -> tuple[Array, PyTree]:
         chains = math.prod(self.batch_shape)
-        # What the target holds is an argument, because a rule of custom_vmap must not close over traced arrays.
+        # The arrays of the target are an argument, because a rule of custom_vmap must not close over traced arrays.
         dynamic, static = eqx.partition(self.target, eqx.is_array)
 
-        def of_all_chains(dynamic: Any, positions: PyTree) -> tuple[Array, PyTree]:
+        def of_all_chains(dynamic: PyTree, positions: PyTree) -> tuple[Array, PyTree]:
             target = eqx.combine(dynamic, static)
             split = jtu.tree_map(lambda x: x.reshape(self.batch_shape + x.shape[1:]), positions)
 
@@ -125,13 +136,13 @@ class ChainsTarget(eqx.Module):
             return jnp.broadcast_to(x, (chains, *x.shape))
 
         @jax.custom_batching.custom_vmap
-        def of_one_chain(dynamic: Any, position: PyTree) -> tuple[Array, PyTree]:
-            # Traced for its shapes only: the driver's map over chains always replaces it.
+        def of_one_chain(dynamic: PyTree, position: PyTree) -> tuple[Array, PyTree]:
+            # Traced for its shapes only, since the map over chains always replaces it.
             values, grads = of_all_chains(dynamic, jtu.tree_map(repeat, position))
             return values[0], jtu.tree_map(lambda g: g[0], grads)
 
         @of_one_chain.def_vmap
-        def rule(axis_size: int, in_batched: Any, dynamic: Any, position: PyTree) -> Any:
+        def rule(axis_size: int, in_batched: PyTree[bool], dynamic: PyTree, position: PyTree) -> PyTree:
             if axis_size != chains or any(jtu.tree_leaves(in_batched[0])):
                 raise NotImplementedError("a target with a parameter for each chain can only be mapped over the chains")
             position = jtu.tree_map(lambda x, batched: x if batched else repeat(x), position, in_batched[1])
@@ -139,3 +150,8 @@ class ChainsTarget(eqx.Module):
             return out, jtu.tree_map(lambda _: True, out)
 
         return of_one_chain(dynamic, position)
+
+
+def as_vectors(tree: PyTree) -> Float[Array, "n d"]:
+    """Each of the n entries along the leading axis of every part raveled into one vector."""
+    return jax.vmap(lambda x: ravel_pytree(x)[0])(tree)
