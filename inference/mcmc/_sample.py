@@ -202,7 +202,8 @@ def _checked_mesh(mesh: Mesh | None, num_chains: int) -> Mesh | None:
 
 
 def _as_kernel(
-    target: JointDistributionPinned | LogDensity | TransitionKernel, make: Callable[[LogDensity], TransitionKernel] | None
+    target: JointDistributionPinned | LogDensity | TransitionKernel,
+    make: Callable[[LogDensity], TransitionKernel] | None,
 ) -> TransitionKernel:
     if isinstance(target, TransitionKernel):
         if make is not None:
