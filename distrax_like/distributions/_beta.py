@@ -10,15 +10,12 @@ from distrax_like import random, special
 from distrax_like._misc import Event, Numeric, Real, Shape, promote
 from distrax_like._module import parameter
 from distrax_like.bijectors import Sigmoid
-from distrax_like.special import lbeta, xlog1py, xlogy
+from distrax_like.special import lbeta
 from distrax_like.supports import Support, independent, positive, simplex, unit_interval
 
 from ._distribution import Distribution
 from ._kl import register_kl
 from ._tails import cumulative, where_defined
-
-# The saddle-point form of the density is used where both concentrations are at least this.
-_SADDLE_FROM = 4
 
 
 class Beta(Distribution):
@@ -41,16 +38,7 @@ class Beta(Distribution):
         return self.concentration1 + self.concentration0
 
     def _log_prob(self, value: Event) -> Real:
-        a, b = self.concentration1, self.concentration0
-        # Where large terms cancel, the saddle-point form.
-        large = (a >= _SADDLE_FROM) & (b >= _SADDLE_FROM)
-        k, rest, x = (jnp.where(large, u, v) for u, v in ((a - 1, 1), (b - 1, 1), (value, 0.5)))
-        inside = (value > 0) & (value < 1)
-        x = jnp.where(inside, x, 0.5)
-        saddle = jnp.log(k + rest + 1) + special.log_binomial_mass(k, rest, x, 1 - x)
-        near = jnp.where(large & inside, 0.5, value)
-        plain = xlogy(a - 1, near) + xlog1py(b - 1, -near) - lbeta(a, b)
-        return jnp.where(large & inside, saddle, plain)
+        return special.log_beta_density(value, self.concentration1, self.concentration0)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # In logs, since most draws of small concentrations round to an end; Sigmoid keeps off the ends.
@@ -127,7 +115,7 @@ class Dirichlet(Distribution):
         return jnp.sum(jsp.gammaln(self.concentration), axis=-1) - jsp.gammaln(self._total())
 
     def _log_prob(self, value: Event) -> Real:
-        return jnp.sum(xlogy(self.concentration - 1, value), axis=-1) - self._log_normalizer()
+        return special.log_dirichlet_density(value, self.concentration)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # Kept off the faces of the simplex.

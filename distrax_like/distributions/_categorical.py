@@ -1,11 +1,12 @@
 """Distributions over a finite number of categories: Bernoulli and Categorical."""
 
+import math
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from distrax_like._misc import Event, Numeric, Real, Shape, exactly_one, promote
 from distrax_like._module import parameter
@@ -14,8 +15,8 @@ from distrax_like.supports import Support, boolean, extended_real, integer_inter
 from ._distribution import Distribution
 from ._kl import register_kl
 
-# Below this many categories a masked sum over all of them is faster than a gather, and its gradient than a scatter.
-_FEW = 16
+# For so many categories comparisons with each are faster than a gather.
+_MAX_COMPARISONS = 16
 
 
 def log_probs(p: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -93,6 +94,31 @@ def _kl_bernoulli(p: Bernoulli, q: Bernoulli) -> Array:
     return term(p.logits, q.logits) + term(-p.logits, -q.logits)
 
 
+@jax.custom_jvp
+def _chosen(logits: Float[Array, "... n"], index: Int[Array, "..."]) -> Float[Array, "..."]:
+    """The logit of each category, for batch dimensions that broadcast."""
+    n = logits.shape[-1]
+    if logits.ndim > 1 or n > _MAX_COMPARISONS:
+        return _gathered(logits, index)
+    chosen = jnp.broadcast_to(logits[0], index.shape)
+    for k in range(1, n):
+        chosen = jnp.where(index == k, logits[k], chosen)
+    return chosen
+
+
+def _gathered(logits: Float[Array, "... n"], index: Int[Array, "..."]) -> Float[Array, "..."]:
+    # From the flat array: nothing of the size of values times categories is made.
+    *batch, n = logits.shape
+    row = n * jnp.arange(math.prod(batch), dtype=index.dtype).reshape(batch)
+    return jnp.ravel(logits).at[row + index].get(mode="promise_in_bounds")
+
+
+@_chosen.defjvp
+def _chosen_rule(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
+    # The transpose of a gather, a scatter, beats as many masked sums as there are categories.
+    return _chosen(*primals), _gathered(tangents[0], primals[1])
+
+
 class Categorical(Distribution):
     """A category k of 0, 1, …, n - 1 with probability p_k.
 
@@ -128,14 +154,7 @@ class Categorical(Distribution):
         return integer_interval(0, self.num_categories - 1)
 
     def _log_prob(self, value: Event) -> Real:
-        n = self.num_categories
-        shape = jnp.broadcast_shapes(value.shape, self.batch_shape)
-        index = jnp.broadcast_to(value, shape).astype(jnp.int32)[..., None]
-        if n <= _FEW:
-            chosen = jnp.sum(jnp.where(index == jnp.arange(n), self.logits, 0), axis=-1)
-        else:
-            chosen = jnp.take_along_axis(jnp.broadcast_to(self.logits, (*shape, n)), index, axis=-1)[..., 0]
-        return chosen - jax.nn.logsumexp(self.logits, axis=-1)
+        return _chosen(self.logits, value.astype(jnp.int32)) - jax.nn.logsumexp(self.logits, axis=-1)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # One uniform a draw and the cumulative sum, where jax.random.categorical takes n Gumbel variables.

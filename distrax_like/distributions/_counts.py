@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like import random, special
@@ -14,11 +13,6 @@ from ._categorical import Bernoulli, log_probs, probs_to_logits
 from ._distribution import Distribution
 from ._kl import kl_divergence, register_kl
 from ._tails import cumulative
-
-
-def _times(count: Real, log_p: Real) -> Real:
-    """count * log_p with 0 * -inf = 0 and no NaN in its gradient."""
-    return jnp.where(count == 0, 0, count * jnp.where(count == 0, 0, log_p))
 
 
 class Poisson(Distribution):
@@ -50,11 +44,7 @@ class Poisson(Distribution):
         return nonnegative_integer
 
     def _log_prob(self, value: Event) -> Real:
-        # Where large terms cancel, the saddle-point form; below, the plain one, for rates that underflow.
-        small = self.log_rate < 0
-        low = jnp.where(small, self.log_rate, 0)
-        plain = _times(value, low) - jnp.exp(low) - jsp.gammaln(value + 1)
-        return jnp.where(small, plain, special.log_poisson_mass(value, jnp.exp(jnp.where(small, 0, self.log_rate))))
+        return special.log_poisson_mass_of_log(value, self.log_rate)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return random.poisson(key, shape=shape, log_rate=self.log_rate)
@@ -124,15 +114,7 @@ class Binomial(Distribution):
         return integer_interval(0, self.total_count)
 
     def _log_prob(self, value: Event) -> Real:
-        n, rest = self.total_count, self.total_count - value
-        # Where large terms cancel, the saddle-point form; below, the plain one, for probabilities that underflow.
-        small = n * jax.nn.sigmoid(-jnp.abs(self.logits)) < 1
-        middle = jnp.where(small, 0, self.logits)
-        saddle = special.log_binomial_mass(value, rest, jax.nn.sigmoid(middle), jax.nn.sigmoid(-middle))
-        far = jnp.where(small, self.logits, 0)
-        ways = special.log_combinations(n, jnp.stack(jnp.broadcast_arrays(value, rest), -1))
-        plain = ways + _times(value, jax.nn.log_sigmoid(far)) + _times(rest, jax.nn.log_sigmoid(-far))
-        return jnp.where(small, plain, saddle)
+        return special.log_binomial_mass_of_logits(value, self.total_count, self.logits)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return random.binomial(key, self.total_count, shape=shape, logits=self.logits)

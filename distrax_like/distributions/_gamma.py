@@ -97,14 +97,7 @@ class Gamma(Distribution):
         return nonnegative
 
     def _log_prob(self, value: Event) -> Real:
-        a, log_rate = self.concentration, jnp.log(self.rate)
-        z = self.rate * value
-        # Where large terms cancel, the saddle-point form. Below, not the logarithm of z, which may underflow.
-        small = z < 1
-        big, near = jnp.where(small, 1, z), jnp.where(small, value, 0)
-        saddle = jnp.log(a / big) + log_rate + special.log_poisson_mass(a, big)
-        plain = special.xlogy(a - 1, jnp.where(small, value, 1)) - self.rate * near + a * log_rate - jsp.gammaln(a)
-        return jnp.where(small, plain, saddle)
+        return special.log_gamma_density(value, self.concentration, self.rate)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # Of small concentrations most draws underflow; the smallest normal number keeps their density finite.

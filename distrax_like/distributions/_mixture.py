@@ -166,7 +166,14 @@ def _weighted(log_weights: Real, log_p: Real) -> Real:
     return log_weights + jnp.where(zero, 0, log_p)
 
 
+@jax.custom_jvp
 def _log_sum(x: Real) -> Real:
     """logsumexp over the last axis, with a gradient of zero instead of NaN where all terms are minus infinity."""
-    none = jnp.all(x == -jnp.inf, axis=-1)
-    return jnp.where(none, -jnp.inf, jax.nn.logsumexp(jnp.where(none[..., None], 0, x), axis=-1))
+    return jax.nn.logsumexp(x, axis=-1)
+
+
+@_log_sum.defjvp
+def _log_sum_rule(primals: tuple[Real], tangents: tuple[Real]) -> tuple[Real, Real]:
+    total = _log_sum(*primals)
+    weights = jnp.exp(primals[0] - jnp.where(jnp.isinf(total), 0, total)[..., None])
+    return total, jnp.sum(weights * tangents[0], axis=-1)

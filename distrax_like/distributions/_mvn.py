@@ -41,7 +41,7 @@ class MultivariateNormalDiag(Distribution):
 
     def _log_prob(self, value: Event) -> Real:
         z = (value - self.loc) / self.scale_diag
-        return jnp.sum(-0.5 * z**2 - jnp.log(self.scale_diag) - _HALF_LOG_2PI, axis=-1)
+        return -0.5 * jnp.sum(z**2, axis=-1) - jnp.sum(jnp.log(self.scale_diag) + _HALF_LOG_2PI, axis=-1)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self.loc + self.scale_diag * jax.random.normal(key, shape + self.event_shape, self.loc.dtype)

@@ -17,6 +17,24 @@ from ._cholesky import (
     low_rank_cholesky as low_rank_cholesky,
     pivoted_cholesky as pivoted_cholesky,
 )
+from ._densities import (
+    bernoulli_divergence as bernoulli_divergence,
+    dirichlet_divergence as dirichlet_divergence,
+    dirichlet_entropy as dirichlet_entropy,
+    gamma_divergence as gamma_divergence,
+    gamma_entropy as gamma_entropy,
+    log_beta_density as log_beta_density,
+    log_beta_density_of_logs as log_beta_density_of_logs,
+    log_binomial_mass as log_binomial_mass,
+    log_binomial_mass_of_logits as log_binomial_mass_of_logits,
+    log_dirichlet_density as log_dirichlet_density,
+    log_dirichlet_density_of_logs as log_dirichlet_density_of_logs,
+    log_gamma_density as log_gamma_density,
+    log_gamma_density_of_log as log_gamma_density_of_log,
+    log_minus_digamma as log_minus_digamma,
+    log_poisson_mass as log_poisson_mass,
+    log_poisson_mass_of_log as log_poisson_mass_of_log,
+)
 from ._elementary import (
     atan_difference as atan_difference,
     clip_by_value_preserve_gradient as clip_by_value_preserve_gradient,
@@ -25,6 +43,7 @@ from ._elementary import (
     log_combinations as log_combinations,
     log_cosh as log_cosh,
     log_sub_exp as log_sub_exp,
+    mul0 as mul0,
     round_exponential_bump_function as round_exponential_bump_function,
     smootherstep as smootherstep,
     soft_threshold as soft_threshold,
@@ -65,6 +84,7 @@ from ._linear_algebra import (
     lu_reconstruct as lu_reconstruct,
     lu_solve as lu_solve,
 )
+from ._log_series import expm1mx as expm1mx, log1pmx as log1pmx
 from ._normal import (
     erfcinv as erfcinv,
     erfcx as erfcx,
@@ -100,10 +120,8 @@ from ._root import (
 )
 from ._stirling import (
     bd0 as bd0,
-    log_binomial_mass as log_binomial_mass,
     log_gamma_correction as log_gamma_correction,
     log_gamma_difference as log_gamma_difference,
-    log_poisson_mass as log_poisson_mass,
     multidigamma as multidigamma,
     multigammaln as multigammaln,
     stirlerr as stirlerr,

@@ -43,8 +43,11 @@ def differentiable(fn: Callable[..., Real]) -> Any:
 
 
 def add_tangents(primals: tuple[Real, ...], tangents: tuple[Any, ...], *slopes: Callable[..., Real]) -> Real:
-    """The sum of each slope, a function of the primals, times its tangent; those without a tangent are not computed."""
-    total = jnp.zeros_like(primals[0])
+    """The sum of each slope, a function of the primals, times its tangent; those without a tangent are not computed.
+
+    The primals may be of different shapes, those of parameters smaller; the sum is of the broadcast shape.
+    """
+    total = jnp.zeros(jnp.broadcast_shapes(*(x.shape for x in primals)), primals[0].dtype)
     for slope, tangent in zip(slopes, tangents):
         if not isinstance(tangent, SymbolicZero):
             total = total + slope(*primals) * tangent

@@ -131,6 +131,17 @@ def xlog1py(x: Numeric, y: Numeric) -> Real:
     return jsp.xlog1py(x, jnp.where((x == 0) & (y == -1), 0, y))
 
 
+def mul0(x: Numeric, log_p: Numeric) -> Real:
+    """x log_p with 0 times an infinity = 0, as in p log p or in a count times the logarithm of a probability.
+
+    The derivatives are those of a product, log_p and x, but that in x is 0 where x is 0 and log_p infinite.
+
+    **Arguments:** `x`, `log_p`: shapes that broadcast. **Returns:** the broadcast shape.
+    """
+    x, log_p = promote(x, log_p)
+    return x * jnp.where((x == 0) & jnp.isinf(log_p), 0, log_p)
+
+
 @jax.custom_jvp
 def _atan_difference(x: Real, y: Real) -> Real:
     # Divided by the larger of the two, which keeps 1 + x y from overflowing.
