@@ -166,14 +166,23 @@ def _weighted(log_weights: Real, log_p: Real) -> Real:
     return log_weights + jnp.where(zero, 0, log_p)
 
 
+def _sum_exp(x: Real) -> tuple[Real, Real, Real]:
+    """What the terms are divided by, its logarithm being the first; the terms; and their sum."""
+    top = jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
+    top = jnp.where(jnp.isinf(top), 0, top)
+    terms = jnp.exp(x - top)
+    return top, terms, jnp.sum(terms, axis=-1, keepdims=True)
+
+
 @jax.custom_jvp
 def _log_sum(x: Real) -> Real:
     """logsumexp over the last axis, with a gradient of zero instead of NaN where all terms are minus infinity."""
-    return jax.nn.logsumexp(x, axis=-1)
+    top, _, total = _sum_exp(x)
+    return jnp.squeeze(jnp.log(total) + top, -1)
 
 
 @_log_sum.defjvp
 def _log_sum_rule(primals: tuple[Real], tangents: tuple[Real]) -> tuple[Real, Real]:
-    total = _log_sum(*primals)
-    weights = jnp.exp(primals[0] - jnp.where(jnp.isinf(total), 0, total)[..., None])
-    return total, jnp.sum(weights * tangents[0], axis=-1)
+    _, terms, total = _sum_exp(*primals)
+    weights = terms / jnp.where(total == 0, 1, total)
+    return _log_sum(*primals), jnp.sum(weights * tangents[0], axis=-1)

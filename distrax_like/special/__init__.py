@@ -18,11 +18,6 @@ from ._cholesky import (
     pivoted_cholesky as pivoted_cholesky,
 )
 from ._densities import (
-    bernoulli_divergence as bernoulli_divergence,
-    dirichlet_divergence as dirichlet_divergence,
-    dirichlet_entropy as dirichlet_entropy,
-    gamma_divergence as gamma_divergence,
-    gamma_entropy as gamma_entropy,
     log_beta_density as log_beta_density,
     log_beta_density_of_logs as log_beta_density_of_logs,
     log_binomial_mass as log_binomial_mass,
@@ -31,9 +26,15 @@ from ._densities import (
     log_dirichlet_density_of_logs as log_dirichlet_density_of_logs,
     log_gamma_density as log_gamma_density,
     log_gamma_density_of_log as log_gamma_density_of_log,
-    log_minus_digamma as log_minus_digamma,
     log_poisson_mass as log_poisson_mass,
     log_poisson_mass_of_log as log_poisson_mass_of_log,
+)
+from ._divergences import (
+    bernoulli_divergence as bernoulli_divergence,
+    dirichlet_divergence as dirichlet_divergence,
+    dirichlet_entropy as dirichlet_entropy,
+    gamma_divergence as gamma_divergence,
+    gamma_entropy as gamma_entropy,
 )
 from ._elementary import (
     atan_difference as atan_difference,
@@ -118,6 +119,7 @@ from ._root import (
     find_root_secant as find_root_secant,
     secant_root as secant_root,
 )
+from ._root_term import log_minus_digamma as log_minus_digamma
 from ._stirling import (
     bd0 as bd0,
     log_gamma_correction as log_gamma_correction,
