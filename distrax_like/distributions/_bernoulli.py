@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from distrax_like import special
 from distrax_like._misc import Event, Numeric, Real, Shape
 from distrax_like.supports import Support, boolean
 
@@ -59,9 +60,4 @@ class Bernoulli(BinaryLogits):
 
 @register_kl(Bernoulli, Bernoulli)
 def _kl_bernoulli(p: Bernoulli, q: Bernoulli) -> Array:
-    def term(a: Array, b: Array) -> Array:
-        zero = a == -jnp.inf
-        a = jnp.where(zero, 0, a)
-        return jnp.where(zero, 0, sigmoid(a) * (log_sigmoid(a) - log_sigmoid(b)))
-
-    return term(p.logits, q.logits) + term(-p.logits, -q.logits)
+    return special.bernoulli_divergence(p.logits, q.logits)

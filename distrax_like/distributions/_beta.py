@@ -2,22 +2,17 @@
 
 import jax
 import jax.numpy as jnp
-import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like import random, special
 from distrax_like._misc import Event, Numeric, Real, Shape, promote
 from distrax_like._module import parameter
 from distrax_like.bijectors import Sigmoid
-from distrax_like.special import lbeta, xlog1py, xlogy
 from distrax_like.supports import Support, independent, positive, simplex, unit_interval
 
 from ._distribution import Distribution
 from ._kl import register_kl
 from ._special_cases import where_defined
-
-# The saddle-point form of the density is used where both concentrations are at least this.
-_SADDLE_FROM = 4
 
 
 class Beta(Distribution):
@@ -40,20 +35,11 @@ class Beta(Distribution):
         return self.concentration1 + self.concentration0
 
     def _log_prob(self, value: Event) -> Real:
-        a, b = self.concentration1, self.concentration0
-        # Where large terms cancel, the saddle-point form.
-        large = (a >= _SADDLE_FROM) & (b >= _SADDLE_FROM)
-        k, rest, x = (jnp.where(large, u, v) for u, v in ((a - 1, 1), (b - 1, 1), (value, 0.5)))
-        inside = (value > 0) & (value < 1)
-        x = jnp.where(inside, x, 0.5)
-        saddle = jnp.log(k + rest + 1) + special.log_binomial_mass(k, rest, x, 1 - x)
-        near = jnp.where(large & inside, 0.5, value)
-        plain = xlogy(a - 1, near) + xlog1py(b - 1, -near) - lbeta(a, b)
-        return jnp.where(large & inside, saddle, plain)
+        return special.log_beta_density(value, self.concentration1, self.concentration0)
 
     def _log_prob_at_free(self, x: Real) -> Real:
-        a, b = self.concentration1, self.concentration0
-        return -a * jax.nn.softplus(-x) - b * jax.nn.softplus(x) - lbeta(a, b)
+        log_x, log_rest = jax.nn.log_sigmoid(x), jax.nn.log_sigmoid(-x)
+        return special.log_beta_density_of_logs(log_x, log_rest, self.concentration1, self.concentration0)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # In logs, since most draws of small concentrations round to an end; Sigmoid keeps off the ends.
@@ -90,17 +76,17 @@ class Beta(Distribution):
         return (self.concentration1 / total) * (self.concentration0 / total) / (total + 1)
 
     def _entropy(self) -> Real:
-        a, b = self.concentration1, self.concentration0
-        digammas = (a + b - 2) * jsp.digamma(a + b) - (a - 1) * jsp.digamma(a) - (b - 1) * jsp.digamma(b)
-        return lbeta(a, b) + digammas
+        return special.dirichlet_entropy(_pair(self))
 
 
 @register_kl(Beta, Beta)
 def _kl_beta(p: Beta, q: Beta) -> Array:
-    a, b = p.concentration1 - q.concentration1, p.concentration0 - q.concentration0
-    normalizers = lbeta(q.concentration1, q.concentration0) - lbeta(p.concentration1, p.concentration0)
-    digammas = a * jsp.digamma(p.concentration1) + b * jsp.digamma(p.concentration0)
-    return normalizers + digammas - (a + b) * jsp.digamma(p._total())
+    return special.dirichlet_divergence(_pair(p), _pair(q))
+
+
+def _pair(d: Beta) -> Array:
+    """The concentrations along a last axis, as of a Dirichlet distribution."""
+    return jnp.stack(jnp.broadcast_arrays(d.concentration1, d.concentration0), axis=-1)
 
 
 class Dirichlet(Distribution):
@@ -125,15 +111,12 @@ class Dirichlet(Distribution):
     def _total(self) -> Real:
         return jnp.sum(self.concentration, axis=-1)
 
-    def _log_normalizer(self) -> Real:
-        return jnp.sum(jsp.gammaln(self.concentration), axis=-1) - jsp.gammaln(self._total())
-
     def _log_prob(self, value: Event) -> Real:
-        return jnp.sum(xlogy(self.concentration - 1, value), axis=-1) - self._log_normalizer()
+        return special.log_dirichlet_density(value, self.concentration)
 
     def _log_prob_at_free(self, x: Real) -> Real:
         log_value = jax.nn.log_softmax(jnp.concatenate([x, jnp.zeros_like(x[..., :1])], axis=-1))
-        return jnp.sum(self.concentration * log_value, axis=-1) - self._log_normalizer()
+        return special.log_dirichlet_density_of_logs(log_value, self.concentration)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # Kept off the faces of the simplex.
@@ -158,13 +141,9 @@ class Dirichlet(Distribution):
         return spread / (1 + self._total()[..., None, None])
 
     def _entropy(self) -> Real:
-        a, total = self.concentration, self._total()
-        digammas = jnp.sum((a - 1) * jsp.digamma(a), axis=-1)
-        return self._log_normalizer() + (total - a.shape[-1]) * jsp.digamma(total) - digammas
+        return special.dirichlet_entropy(self.concentration)
 
 
 @register_kl(Dirichlet, Dirichlet)
 def _kl_dirichlet(p: Dirichlet, q: Dirichlet) -> Array:
-    difference = p.concentration - q.concentration
-    digammas = jsp.digamma(p.concentration) - jsp.digamma(p._total())[..., None]
-    return q._log_normalizer() - p._log_normalizer() + jnp.sum(difference * digammas, axis=-1)
+    return special.dirichlet_divergence(p.concentration, q.concentration)

@@ -11,8 +11,9 @@ from distrax_like.supports import Support, integer_interval
 
 from ._bernoulli import Bernoulli
 from ._kl import kl_divergence, register_kl
-from ._logits import BinaryLogits, log_sigmoid, sigmoid
-from ._special_cases import mul0
+from ._logits import BinaryLogits, at_infinity, sigmoid
+
+_log_mass = at_infinity(lambda logits, count, total: special.log_binomial_mass_of_logits(count, total, logits))
 
 
 class Binomial(BinaryLogits):
@@ -37,15 +38,7 @@ class Binomial(BinaryLogits):
         return integer_interval(0, self.total_count)
 
     def _log_prob(self, value: Event) -> Real:
-        n, rest = self.total_count, self.total_count - value
-        # Where large terms cancel, the saddle-point form; below, the plain one, for probabilities that underflow.
-        small = n * sigmoid(-jnp.abs(self.logits)) < 1
-        middle = jnp.where(small, 0, self.logits)
-        saddle = special.log_binomial_mass(value, rest, sigmoid(middle), sigmoid(-middle))
-        far = jnp.where(small, self.logits, 0)
-        ways = special.log_combinations(n, jnp.stack(jnp.broadcast_arrays(value, rest), -1))
-        plain = ways + mul0(value, log_sigmoid(far)) + mul0(rest, log_sigmoid(-far))
-        return jnp.where(small, plain, saddle)
+        return _log_mass(self.logits, value, self.total_count)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return random.binomial(key, self.total_count, shape=shape, logits=self.logits)

@@ -1,20 +1,47 @@
 """The categorical distribution."""
 
+import math
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from distrax_like import special
 from distrax_like._misc import Event, Numeric, Real, Shape
 from distrax_like.supports import Support, integer_interval
 
 from ._kl import register_kl
 from ._logits import CategoricalLogits, log_softmax, logsumexp, softmax
 
-# Below this many categories a masked sum over all of them is faster than a gather, and its gradient than a scatter.
-_MASKED_SUM_UP_TO = 16
+# For so many categories comparisons with each are faster than a gather.
+_MAX_COMPARISONS = 16
+
+
+@jax.custom_jvp
+def _chosen(logits: Float[Array, "... n"], index: Int[Array, "..."]) -> Float[Array, "..."]:
+    """The logit of each category, for batch dimensions that broadcast."""
+    n = logits.shape[-1]
+    if logits.ndim > 1 or n > _MAX_COMPARISONS:
+        return _gathered(logits, index)
+    chosen = jnp.broadcast_to(logits[0], index.shape)
+    for k in range(1, n):
+        chosen = jnp.where(index == k, logits[k], chosen)
+    return chosen
+
+
+def _gathered(logits: Float[Array, "... n"], index: Int[Array, "..."]) -> Float[Array, "..."]:
+    # From the flat array: nothing of the size of values times categories is made.
+    *batch, n = logits.shape
+    row = n * jnp.arange(math.prod(batch), dtype=index.dtype).reshape(batch)
+    return jnp.ravel(logits).at[row + index].get(mode="promise_in_bounds")
+
+
+@_chosen.defjvp
+def _chosen_rule(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
+    # The transpose of a gather, a scatter, beats as many masked sums as there are categories.
+    return _chosen(*primals), _gathered(tangents[0], primals[1])
 
 
 class Categorical(CategoricalLogits):
@@ -37,14 +64,7 @@ class Categorical(CategoricalLogits):
         return integer_interval(0, self.num_categories - 1)
 
     def _log_prob(self, value: Event) -> Real:
-        n = self.num_categories
-        shape = jnp.broadcast_shapes(value.shape, self.batch_shape)
-        index = jnp.broadcast_to(value, shape).astype(jnp.int32)[..., None]
-        if n <= _MASKED_SUM_UP_TO:
-            chosen = jnp.sum(jnp.where(index == jnp.arange(n), self.logits, 0), axis=-1)
-        else:
-            chosen = jnp.take_along_axis(jnp.broadcast_to(self.logits, (*shape, n)), index, axis=-1)[..., 0]
-        return chosen - logsumexp(self.logits)
+        return _chosen(self.logits, value.astype(jnp.int32)) - logsumexp(self.logits)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # One uniform a draw and the cumulative sum, where jax.random.categorical takes n Gumbel variables.
@@ -58,8 +78,7 @@ class Categorical(CategoricalLogits):
 
     def _entropy(self) -> Real:
         log_p = log_softmax(self.logits)
-        zero = log_p == -jnp.inf
-        return -jnp.sum(jnp.where(zero, 0, jnp.exp(log_p) * jnp.where(zero, 0, log_p)), axis=-1)
+        return -jnp.sum(special.mul0(jnp.exp(log_p), log_p), axis=-1)
 
 
 @register_kl(Categorical, Categorical)

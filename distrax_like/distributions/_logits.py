@@ -41,27 +41,63 @@ def _(primals: Any, tangents: Any) -> Any:
     return primals[0], tangents[1]
 
 
-def _at_infinity(fn: Callable[[Real], Real]) -> Callable[[Real], Real]:
-    """A function of logits whose derivative at an infinite one is that at the stand-in."""
+def at_infinity(fn: Callable[..., Real]) -> Callable[..., Real]:
+    """A function whose first argument is logits, with its derivatives at the stand-in where a logit is infinite."""
 
     @jax.custom_jvp
-    def function(logits: Real) -> Real:
-        return fn(logits)
+    def function(logits: Real, *args: Any) -> Real:
+        return fn(logits, *args)
 
     @function.defjvp
     def _(primals: Any, tangents: Any) -> Any:
-        logits, (tangent,) = _finite(primals[0]), tangents
-        return function(primals[0]), jax.jvp(fn, (logits,), (tangent,))[1]
+        logits, *args = primals
+        return function(*primals), jax.jvp(fn, (_finite(logits), *args), tuple(tangents))[1]
 
     return function
 
 
-exp = _at_infinity(jnp.exp)
-sigmoid = _at_infinity(jax.nn.sigmoid)
-log_sigmoid = _at_infinity(jax.nn.log_sigmoid)
-softmax = _at_infinity(jax.nn.softmax)
-log_softmax = _at_infinity(jax.nn.log_softmax)
-logsumexp = _at_infinity(lambda x: jax.nn.logsumexp(x, axis=-1))
+exp = at_infinity(jnp.exp)
+sigmoid = at_infinity(jax.nn.sigmoid)
+log_sigmoid = at_infinity(jax.nn.log_sigmoid)
+softmax = at_infinity(jax.nn.softmax)
+log_softmax = at_infinity(jax.nn.log_softmax)
+logsumexp = at_infinity(lambda x: jax.nn.logsumexp(x, axis=-1))
+
+
+@jax.custom_jvp
+def log_weighted_sum(log_weights: Real, log_p: Real) -> Real:
+    """log Σ w p over the last axis, where a weight of zero counts for nothing, whatever p is.
+
+    Its derivatives are 0 instead of NaN where all terms are minus infinity.
+    """
+    top, _, total = _sum_exp(weighted(log_weights, log_p))
+    return jnp.squeeze(jnp.log(total) + top, -1)
+
+
+@log_weighted_sum.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    log_weights, log_p = primals
+    none = log_weights == -jnp.inf
+    top, terms, total = _sum_exp(weighted(log_weights, log_p))
+    total = jnp.where(total == 0, 1, total)
+    # A term without weight moves the sum as its weight comes in, though not with p.
+    lost = none & jnp.isfinite(log_p)
+    entering = jnp.where(lost, jnp.exp(_finite(log_weights) + jnp.where(lost, log_p, 0) - top), 0)
+    tangent = jnp.sum((terms + entering) / total * tangents[0], axis=-1) + jnp.sum(terms / total * tangents[1], axis=-1)
+    return log_weighted_sum(*primals), tangent
+
+
+def weighted(log_weights: Real, log_p: Real) -> Real:
+    """log(w p), minus infinity where w is zero, whatever p is."""
+    return log_weights + jnp.where(log_weights == -jnp.inf, 0, log_p)
+
+
+def _sum_exp(x: Real) -> tuple[Real, Real, Real]:
+    """The logarithm of what the terms are divided by, these terms, and their sum."""
+    top = jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
+    top = jnp.where(jnp.isinf(top), 0, top)
+    terms = jnp.exp(x - top)
+    return top, terms, jnp.sum(terms, axis=-1, keepdims=True)
 
 
 @jax.custom_jvp

@@ -13,6 +13,7 @@ from distrax_like.supports import Support
 
 from ._categorical import Categorical
 from ._distribution import Distribution
+from ._logits import exp, log_softmax, log_weighted_sum, weighted
 
 
 def _repeat(x: Event, event_ndims: int) -> Event:
@@ -88,22 +89,21 @@ class MixtureSameFamily(Distribution):
         return len(self.event_shape)
 
     def _log_weights(self) -> Real:
-        return jax.nn.log_softmax(self.mixture_distribution.logits)
+        return log_softmax(self.mixture_distribution.logits)
 
-    def _log_joint(self, value: Event) -> Real:
+    def _log_components(self, value: Event) -> Real:
         # The public method, since a point of the mixture's support need not lie in that of every component.
-        log_p = self.components_distribution.log_prob(_repeat(value, self._event_ndims()))
-        return _weighted(self._log_weights(), log_p)
+        return self.components_distribution.log_prob(_repeat(value, self._event_ndims()))
 
     def _log_prob(self, value: Event) -> Real:
-        return _log_sum(self._log_joint(value))
+        return log_weighted_sum(self._log_weights(), self._log_components(value))
 
     def _log_prob_at_free(self, x: Real) -> Real:
         if isinstance(self.support, _Union):
             return super()._log_prob_at_free(x)
         # One free coordinate for all components.
         log_p = self.components_distribution._free_density(_repeat(x, self._free_ndims()))
-        return _log_sum(_weighted(self._log_weights(), log_p))
+        return log_weighted_sum(self._log_weights(), log_p)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         key_index, key_value = jax.random.split(key)
@@ -122,11 +122,11 @@ class MixtureSameFamily(Distribution):
 
     def _log_cdf(self, value: Event) -> Real:
         tails = self.components_distribution.log_cdf(self._scalar("log_cdf", value))
-        return _log_sum(_weighted(self._log_weights(), tails))
+        return log_weighted_sum(self._log_weights(), tails)
 
     def _log_survival_function(self, value: Event) -> Real:
         tails = self.components_distribution.log_survival_function(self._scalar("log_survival_function", value))
-        return _log_sum(_weighted(self._log_weights(), tails))
+        return log_weighted_sum(self._log_weights(), tails)
 
     def _scalar(self, method: str, value: Event) -> Real:
         if self.event_shape:
@@ -135,7 +135,7 @@ class MixtureSameFamily(Distribution):
 
     def _average(self, x: Real, ndims: int = 0) -> Real:
         """The weighted mean over the components, which stand before `ndims` dimensions; a weight of zero wins."""
-        weights = jnp.exp(self._log_weights())
+        weights = exp(self._log_weights())
         weights = weights[(..., *(None,) * ndims)]
         return jnp.sum(jnp.where(weights == 0, 0, weights * jnp.where(weights == 0, 0, x)), axis=-1 - ndims)
 
@@ -165,20 +165,9 @@ class MixtureSameFamily(Distribution):
 
         **Returns:** a `Categorical` of batch shape `sample + batch_shape`.
         """
-        return Categorical(logits=self._log_joint(self._cast(observations, "posterior_marginal")))
+        log_p = self._log_components(self._cast(observations, "posterior_marginal"))
+        return Categorical(logits=weighted(self._log_weights(), log_p))
 
     def posterior_mode(self, observations: Numeric) -> Array:
         """The most probable component of each observation; see `posterior_marginal`."""
         return self.posterior_marginal(observations).mode()
-
-
-def _weighted(log_weights: Real, log_p: Real) -> Real:
-    """log(w p), minus infinity with no gradient of p where w = 0, whatever p is."""
-    zero = log_weights == -jnp.inf
-    return log_weights + jnp.where(zero, 0, log_p)
-
-
-def _log_sum(x: Real) -> Real:
-    """logsumexp over the last axis, with a gradient of zero instead of NaN where all terms are minus infinity."""
-    none = jnp.all(x == -jnp.inf, axis=-1)
-    return jnp.where(none, -jnp.inf, jax.nn.logsumexp(jnp.where(none[..., None], 0, x), axis=-1))

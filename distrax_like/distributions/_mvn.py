@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from distrax_like._misc import Event, Numeric, Real, Shape, promote
 from distrax_like._module import parameter
 from distrax_like.math import solve_lower
+from distrax_like.special import expm1mx
 from distrax_like.special._constants import HALF_LOG_2PI
 from distrax_like.supports import Support, independent, lower_cholesky, positive, real
 
@@ -41,7 +42,7 @@ class MultivariateNormalDiag(Distribution):
 
     def _log_prob(self, value: Event) -> Real:
         z = (value - self.loc) / self.scale_diag
-        return jnp.sum(-0.5 * z**2 - jnp.log(self.scale_diag) - HALF_LOG_2PI, axis=-1)
+        return -0.5 * jnp.sum(z**2, axis=-1) - jnp.sum(jnp.log(self.scale_diag) + HALF_LOG_2PI, axis=-1)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self.loc + self.scale_diag * jax.random.normal(key, shape + self.event_shape, self.loc.dtype)
@@ -142,7 +143,7 @@ def _factor(p: MultivariateNormalDiag | MultivariateNormalTriL) -> Array:
 def _kl_diag_diag(p: MultivariateNormalDiag, q: MultivariateNormalDiag) -> Array:
     log_ratio = 2 * (jnp.log(p.scale_diag) - jnp.log(q.scale_diag))
     z = (p.loc - q.loc) / q.scale_diag
-    return 0.5 * jnp.sum(z**2 + jnp.expm1(log_ratio) - log_ratio, axis=-1)
+    return 0.5 * jnp.sum(z**2 + expm1mx(log_ratio), axis=-1)
 
 
 @register_kl(MultivariateNormalTriL, MultivariateNormalTriL)
@@ -156,5 +157,5 @@ def _kl_tril(p: MultivariateNormalTriL, q: MultivariateNormalTriL) -> Array:
     log_diagonal = jnp.log(jnp.diagonal(ratio, axis1=-2, axis2=-1))
     z = solve_lower(b, jnp.broadcast_to(p.loc - q.loc, (*lead, a.shape[-1])))
     off_diagonal = jnp.sum(jnp.tril(ratio, -1) ** 2, axis=(-2, -1))
-    diagonal = jnp.sum(jnp.expm1(2 * log_diagonal) - 2 * log_diagonal, axis=-1)
+    diagonal = jnp.sum(expm1mx(2 * log_diagonal), axis=-1)
     return 0.5 * (jnp.sum(z**2, axis=-1) + off_diagonal + diagonal)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like._misc import Event, Numeric, Real, Shape, promote
 from distrax_like._module import parameter
-from distrax_like.special import erfcinv, log_ndtr, ndtr, ndtri
+from distrax_like.special import erfcinv, expm1mx, log_ndtr, ndtr, ndtri
 from distrax_like.special._constants import HALF_LOG_2PI, HALF_LOG_HALF_PI, LOG_2, SQRT_HALF
 from distrax_like.supports import Support, nonnegative, positive, real
 
@@ -54,9 +54,8 @@ class Normal(LocationScale):
 
 @register_kl(Normal, Normal)
 def _kl_normal_normal(p: Normal, q: Normal) -> Array:
-    # r - 1 - log r with r the ratio of variances, without cancellation near one.
     log_ratio = 2 * (jnp.log(p.scale) - jnp.log(q.scale))
-    return 0.5 * ((p.loc - q.loc) / q.scale) ** 2 + 0.5 * (jnp.expm1(log_ratio) - log_ratio)
+    return 0.5 * ((p.loc - q.loc) / q.scale) ** 2 + 0.5 * expm1mx(log_ratio)
 
 
 class LogNormal(Distribution):
@@ -201,4 +200,4 @@ class HalfNormal(Distribution):
 @register_kl(HalfNormal, HalfNormal)
 def _kl_half_normal(p: HalfNormal, q: HalfNormal) -> Array:
     log_ratio = 2 * (jnp.log(p.scale) - jnp.log(q.scale))
-    return 0.5 * (jnp.expm1(log_ratio) - log_ratio)
+    return 0.5 * expm1mx(log_ratio)

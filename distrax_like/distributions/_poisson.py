@@ -1,7 +1,6 @@
 """The Poisson distribution."""
 
 import jax.numpy as jnp
-import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like import random, special
@@ -11,8 +10,9 @@ from distrax_like.supports import Support, extended_real, nonnegative_integer
 
 from ._distribution import Distribution
 from ._kl import register_kl
-from ._logits import exp, log_probs
-from ._special_cases import mul0
+from ._logits import at_infinity, exp, log_probs
+
+_log_mass = at_infinity(lambda log_rate, count: special.log_poisson_mass_of_log(count, log_rate))
 
 
 class Poisson(Distribution):
@@ -44,11 +44,7 @@ class Poisson(Distribution):
         return nonnegative_integer
 
     def _log_prob(self, value: Event) -> Real:
-        # Where large terms cancel, the saddle-point form; below, the plain one, for rates that underflow.
-        small = self.log_rate < 0
-        low = jnp.where(small, self.log_rate, 0)
-        plain = mul0(value, low) - jnp.exp(low) - jsp.gammaln(value + 1)
-        return jnp.where(small, plain, special.log_poisson_mass(value, jnp.exp(jnp.where(small, 0, self.log_rate))))
+        return _log_mass(self.log_rate, value)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return random.poisson(key, shape=shape, log_rate=self.log_rate)
@@ -80,4 +76,4 @@ def _kl_poisson(p: Poisson, q: Poisson) -> Array:
     # rate_p (log(rate_p / rate_q) + rate_q / rate_p - 1), in the log of the ratio; rate_q where rate_p is zero.
     zero = p.log_rate == -jnp.inf
     log_ratio = q.log_rate - jnp.where(zero, 0, p.log_rate)
-    return jnp.where(zero, q.rate_parameter(), p.rate_parameter() * (jnp.expm1(log_ratio) - log_ratio))
+    return jnp.where(zero, q.rate_parameter(), p.rate_parameter() * (special.expm1mx(log_ratio)))

@@ -14,8 +14,3 @@ def where_defined(condition: Array, formula: Callable[..., Real], *args: Real, s
     **Arguments:** `safe`: stands in for each of `args` where the condition does not hold.
     """
     return jnp.where(condition, formula(*(jnp.where(condition, x, safe) for x in args)), jnp.nan)
-
-
-def mul0(count: Real, log_p: Real) -> Real:
-    """count * log_p with 0 * -inf = 0 and no NaN in its gradient."""
-    return jnp.where(count == 0, 0, count * jnp.where(count == 0, 0, log_p))

@@ -9,6 +9,25 @@ from ._bessel import (
 )
 from ._beta import lbeta as lbeta
 from ._beta_inverse import betainccinv as betainccinv, betaincinv as betaincinv
+from ._densities import (
+    log_beta_density as log_beta_density,
+    log_beta_density_of_logs as log_beta_density_of_logs,
+    log_binomial_mass as log_binomial_mass,
+    log_binomial_mass_of_logits as log_binomial_mass_of_logits,
+    log_dirichlet_density as log_dirichlet_density,
+    log_dirichlet_density_of_logs as log_dirichlet_density_of_logs,
+    log_gamma_density as log_gamma_density,
+    log_gamma_density_of_log as log_gamma_density_of_log,
+    log_poisson_mass as log_poisson_mass,
+    log_poisson_mass_of_log as log_poisson_mass_of_log,
+)
+from ._divergences import (
+    bernoulli_divergence as bernoulli_divergence,
+    dirichlet_divergence as dirichlet_divergence,
+    dirichlet_entropy as dirichlet_entropy,
+    gamma_divergence as gamma_divergence,
+    gamma_entropy as gamma_entropy,
+)
 from ._elementary import (
     atan_difference as atan_difference,
     clip_by_value_preserve_gradient as clip_by_value_preserve_gradient,
@@ -17,6 +36,7 @@ from ._elementary import (
     log_combinations as log_combinations,
     log_cosh as log_cosh,
     log_sub_exp as log_sub_exp,
+    mul0 as mul0,
     round_exponential_bump_function as round_exponential_bump_function,
     smootherstep as smootherstep,
     soft_threshold as soft_threshold,
@@ -39,6 +59,7 @@ from ._incomplete_gamma import (
     log_gammaincc as log_gammaincc,
 )
 from ._lambertw import lambertw as lambertw, lambertw_exp as lambertw_exp
+from ._log_series import expm1mx as expm1mx, log1pmx as log1pmx
 from ._normal import (
     erfcinv as erfcinv,
     erfcx as erfcx,
@@ -51,12 +72,11 @@ from ._normal import (
     ndtri_exp as ndtri_exp,
 )
 from ._owens_t import owens_t as owens_t
+from ._root_term import log_minus_digamma as log_minus_digamma
 from ._stirling import (
     bd0 as bd0,
-    log_binomial_mass as log_binomial_mass,
     log_gamma_correction as log_gamma_correction,
     log_gamma_difference as log_gamma_difference,
-    log_poisson_mass as log_poisson_mass,
     multidigamma as multidigamma,
     multigammaln as multigammaln,
     stirlerr as stirlerr,

@@ -43,8 +43,11 @@ def differentiable(fn: Callable[..., Real]) -> Any:
 
 
 def add_tangents(primals: tuple[Real, ...], tangents: tuple[Any, ...], *slopes: Callable[..., Real]) -> Real:
-    """The sum of each slope, a function of the primals, times its tangent; those without a tangent are not computed."""
-    total = jnp.zeros_like(primals[0])
+    """The sum of each slope, a function of the primals, times its tangent; those without a tangent are not computed.
+
+    The primals may be of different shapes, those of parameters smaller; the sum is of the broadcast shape.
+    """
+    total = jnp.zeros(jnp.broadcast_shapes(*(x.shape for x in primals)), primals[0].dtype)
     for slope, tangent in zip(slopes, tangents):
         if not isinstance(tangent, SymbolicZero):
             total = total + slope(*primals) * tangent
@@ -139,6 +142,14 @@ def two_product(x: Real, y: Real) -> Pair:
     """x y exactly, but for an error far below the pair's last place."""
     (a, b), (c, d) = _split(x), _split(y)
     return two_sum(a * c, a * d + b * c + b * d)
+
+
+def exact_product(x: Real, y: Real) -> Pair:
+    """x y in twice the digits, where `two_product` has one and a half times as many."""
+    (a, b), (c, d) = _split(x), _split(y)
+    cross, cross_lo = two_sum(a * d, b * c)
+    hi, lo = two_sum(a * c, cross)
+    return hi, lo + (cross_lo + b * d)
 
 
 def product(x: Pair, y: Pair) -> Pair:

@@ -8,6 +8,7 @@ import jax.scipy.special as jsp
 from distrax_like._misc import Numeric, Real, promote
 
 from ._compensated import log1p, set_slopes, two_sum, with_slopes
+from ._log_series import log_and_excess
 from ._stirling import log_ratio, stirlerr
 
 _log1mexp = with_slopes(
@@ -75,12 +76,16 @@ def log_cosh(x: Numeric) -> Real:
     return _log_cosh(promote(x))
 
 
+def _log1psquare_formula(x: Real) -> Real:
+    huge = jnp.abs(x) > 2.0**60
+    square = x * x
+    scaled = (x * 2.0**-60) ** 2
+    _, log, _ = log_and_excess(square, jnp.where(huge, scaled, 1 + square), jnp.where(huge, 120, 0))
+    return jnp.where(jnp.isfinite(x), log, jnp.abs(x))
+
+
 _log1psquare = with_slopes(
-    lambda x: jnp.where(
-        jnp.abs(x) < jnp.finfo(x.dtype).eps ** -1,
-        jnp.log1p(jnp.where(jnp.abs(x) < jnp.finfo(x.dtype).eps ** -1, x, 0) ** 2),
-        2 * jnp.log(jnp.abs(x)),
-    ),
+    _log1psquare_formula,
     lambda x: jnp.where(jnp.abs(x) < 1, 2 * x / (1 + x * x), 2 / (x + 1 / jnp.where(jnp.abs(x) < 1, 1, x))),
 )
 
@@ -129,6 +134,17 @@ def xlog1py(x: Numeric, y: Numeric) -> Real:
     """x log(1 + y), with 0 log 0 = 0 and a gradient of zero there, where JAX's gradient is NaN."""
     x, y = promote(x, y)
     return jsp.xlog1py(x, jnp.where((x == 0) & (y == -1), 0, y))
+
+
+def mul0(x: Numeric, log_p: Numeric) -> Real:
+    """x log_p with 0 times an infinity = 0, as in p log p or in a count times the logarithm of a probability.
+
+    The derivatives are those of a product, log_p and x, but that in x is 0 where x is 0 and log_p infinite.
+
+    **Arguments:** `x`, `log_p`: shapes that broadcast. **Returns:** the broadcast shape.
+    """
+    x, log_p = promote(x, log_p)
+    return x * jnp.where((x == 0) & jnp.isinf(log_p), 0, log_p)
 
 
 @jax.custom_jvp

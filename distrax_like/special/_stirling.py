@@ -138,68 +138,6 @@ def bd0(x: Numeric, m: Numeric) -> Real:
     return _bd0(x, m)
 
 
-@jax.custom_jvp
-def _log_root(k: Real) -> Real:
-    """log k! - k log k + k, for k > 0."""
-    return _stirlerr(k) + (0.5 * jnp.log(k) + _HALF_LOG_2PI)
-
-
-def _log_root_slope(k: Real) -> Real:
-    # For small k two terms in 1 / k would cancel.
-    small = k < 1
-    big = jnp.where(small, 1, k)
-    curved = jax.jvp(_stirlerr, (big,), (jnp.ones_like(k),))[1] + 0.5 / big
-    low = jnp.where(small, k, 1)
-    return jnp.where(small, jsp.digamma(low + 1) - jnp.log(low), curved)
-
-
-set_slopes(_log_root, _log_root_slope)
-
-
-def log_poisson_mass(k: Numeric, rate: Numeric) -> Real:
-    """k log(rate) - rate - log Γ(k + 1), for real k >= 0 and rate >= 0, without cancellation for large k.
-
-    It is -bd0(k, rate) - stirlerr(k) - log(2 π k) / 2, the saddle-point form; -rate at k = 0.
-
-    Error at most 4 ulp in both widths, besides 2 epsilon near zeros; of derivatives 16, besides 4 epsilon.
-
-    **Arguments:** `k`, `rate`: shapes that broadcast. **Returns:** the broadcast shape.
-
-    C. Loader, Fast and accurate computation of binomial probabilities (2000).
-    """
-    k, rate = jnp.broadcast_arrays(*promote(k, rate))
-    none = k == 0
-    some = jnp.where(none, 1, k)
-    return jnp.where(none, -rate, -_bd0(some, jnp.where(none, 1, rate)) - _log_root(some))
-
-
-def log_binomial_mass(k: Numeric, rest: Numeric, p: Numeric, q: Numeric) -> Real:
-    """log(Γ(k + rest + 1) / (Γ(k + 1) Γ(rest + 1)) p^k q^rest), for real k, rest >= 0, without cancellation.
-
-    With n = k + rest it is -bd0(k, n p) - bd0(rest, n q) - log(2 π k rest / n) / 2 and the Stirling errors of n less
-    those of k and rest; where k or rest is 0, only the other power is left.
-
-    Error at most 8 ulp in both widths, besides 4 epsilon near zeros.
-
-    **Arguments:** `k`, `rest`: how often of each kind; `p`, `q` = 1 - p: the probabilities of the two kinds; shapes
-    that broadcast. **Returns:** the broadcast shape.
-
-    C. Loader, Fast and accurate computation of binomial probabilities (2000).
-    """
-    k, rest, p, q = jnp.broadcast_arrays(*promote(k, rest, p, q))
-    inside = (k > 0) & (rest > 0)
-    a, b = jnp.where(inside, k, 1), jnp.where(inside, rest, 1)
-    n = a + b
-    ways = _log_root(n) - _log_root(a) - _log_root(b)
-    middle = ways - _bd0(a, n * p) - _bd0(b, n * q)
-    # One power: the log of what is nearly one by the other probability.
-    count, base, other = jnp.where(rest == 0, k, rest), jnp.where(rest == 0, p, q), jnp.where(rest == 0, q, p)
-    none = inside | (count == 0)
-    small = other < 0.5
-    log = jnp.where(small, log1p(-jnp.where(small, other, 0)), jnp.log(jnp.where(small | none, 1, base)))
-    return jnp.where(inside, middle, jnp.where(none, 0, count * log))
-
-
 @differentiable
 def _gammaln(x: Real) -> Real:
     low, large = x < 1, x > 3
