@@ -1,6 +1,7 @@
 """Arrays on several devices and in several processes, and their copies on the host."""
 
 import os
+from typing import TypeAlias
 
 import equinox as eqx
 import jax
@@ -11,16 +12,19 @@ from jaxtyping import Array, PyTree
 
 from distrax_like._misc import is_key
 
+# Named, since an annotation of a function inside of another is evaluated in each call.
+AnyArray: TypeAlias = Array | np.ndarray
+
 # The axis of a mesh along which chains are split.
 CHAINS = "chains"
 
 
-def on_host(x: Array | np.ndarray) -> Array | np.ndarray:
+def on_host(x: AnyArray) -> AnyArray:
     """An array in NumPy, see `as_numpy`; random keys stay as they are."""
     return x if is_key(x) else as_numpy(x)
 
 
-def as_numpy(x: Array | np.ndarray) -> np.ndarray:
+def as_numpy(x: AnyArray) -> np.ndarray:
     """An array in NumPy, whole even where other processes hold parts of it."""
     if isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated):
         from jax.experimental import multihost_utils
@@ -37,7 +41,7 @@ def on_mesh(mesh: Mesh | None, tree: PyTree, num_chains: int | None = None) -> P
     if mesh is None:
         return tree
 
-    def put(x: Array | np.ndarray) -> Array:
+    def put(x: AnyArray) -> Array:
         if is_key(x):
             return jax.random.wrap_key_data(put(jax.random.key_data(x)), impl=jax.random.key_impl(x))
         spec = PartitionSpec()

@@ -202,10 +202,7 @@ def _with_adaptation(
     num = settings.num_chains
     dtype = jnp.result_type(*jtu.tree_leaves(chains.state.position))
 
-    def for_each_chain(x: Float[Array, "..."]) -> Float[Array, "chains ..."]:
-        return jnp.broadcast_to(x.astype(dtype), (num, *x.shape))
-
-    steps = jtu.tree_map(for_each_chain, step_size)
+    steps = jtu.tree_map(lambda x: jnp.broadcast_to(x.astype(dtype), (num, *x.shape)), step_size)
     logs = jtu.tree_map(jnp.log, steps)
     count = jnp.full(num, 0 if is_adapting else _NEVER, jnp.int32)
     return kernel, DualAveragingState(chains.state, steps, logs, logs, jnp.zeros(num, dtype), count)

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Bool, Int, PyTree, Shaped
+from jaxtyping import Array, Bool, Int, PyTree
 
 from distrax_like._misc import Seed, is_key, tree_where
-from distrax_like.inference._devices import CHAINS, is_on_many_devices, num_cores, on_host, on_mesh
+from distrax_like.inference._devices import CHAINS, AnyArray, is_on_many_devices, num_cores, on_host, on_mesh
 
 from ._kernel import TransitionKernel, check_state
 
@@ -283,8 +283,8 @@ class HostLoop:
     def _joined(self, groups: list[PyTree], axis: int) -> PyTree:
         num, chains = math.prod(self._chains), self._chains
 
-        def join(*xs: Shaped[Array | np.ndarray, "..."]) -> Shaped[Array | np.ndarray, "..."]:
-            x: Array | np.ndarray
+        def join(*xs: AnyArray) -> AnyArray:
+            x: AnyArray
             if is_key(xs[0]):
                 x = jax.lax.slice_in_dim(jnp.concatenate(xs, axis), 0, num, axis=axis)
             else:

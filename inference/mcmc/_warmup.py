@@ -70,9 +70,10 @@ def _settling_window(
     """
     settling_left, left, _ = chains.stage
     chains, collected = run_window(settings, chains, SETTLING_WINDOW, on_progress)
-    has_converged = bool(np.mean(_converged_in(collected)) >= _CONVERGED_SHARE)
+    which = _converged_in(collected)
+    has_converged = bool(np.mean(which) >= _CONVERGED_SHARE)
     if has_converged:
-        chains = _learn_metric(settings, chains, collected)
+        chains = _learn_metric(settings, chains, collected, which)
     settling_left = 0 if has_converged else settling_left - SETTLING_WINDOW
     return chains._replace(stage=WarmupStage(settling_left, left - SETTLING_WINDOW, 0))
 
@@ -83,17 +84,18 @@ def _metric_window(
     """The chains after a window, with a new metric if it `learns` one."""
     chains, collected = run_window(settings, chains, length, on_progress)
     if learns and collected and settings.collect.learns_metric:
-        chains = _learn_metric(settings, chains, collected)
+        chains = _learn_metric(settings, chains, collected, _converged_in(collected))
     return chains._replace(stage=chains.stage._replace(windows_done=chains.stage.windows_done + 1))
 
 
-def _learn_metric(settings: ChainSettings, chains: ChainState, collected: list[Collected]) -> ChainState:
-    """The chains with the metric from a window, and in the first windows with a step size that suits it."""
+def _learn_metric(
+    settings: ChainSettings, chains: ChainState, collected: list[Collected], which: Bool[np.ndarray, " chains"]
+) -> ChainState:
+    """The chains with the metric from `which` of them, or all if none, and a new step size in the first windows."""
     adaptation = settings.adaptation
     assert adaptation is not None
     parts = (np.concatenate(parts) for parts in zip(*(chunk["for_metric"] for chunk in collected)))
-    converged = _converged_in(collected)
-    chosen = converged if converged.any() else ...
+    chosen = which if which.any() else ...
     draws, grads = (x[:, chosen].reshape(-1, x.shape[-1]).astype(float) for x in parts)
     good = np.isfinite(draws).all(axis=1) & np.isfinite(grads).all(axis=1)
     if good.sum() < 2:
