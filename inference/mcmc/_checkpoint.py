@@ -4,18 +4,16 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 
 import equinox as eqx
 import jax
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, ArrayLike, PyTree
 
 from distrax_like._misc import is_key
 from distrax_like.inference._devices import as_numpy
-
-_Leaf: TypeAlias = Array | np.ndarray | bool | int | float
 
 
 class Checkpoint:
@@ -81,17 +79,17 @@ class Checkpoint:
 
 def _is_saved(x: object) -> bool:
     """Whether a leaf is an array or a number, as counts of a stage or of a user's reducer may be."""
-    return isinstance(x, Array | np.ndarray | bool | int | float)
+    return eqx.is_array(x) or isinstance(x, bool | int | float | complex)
 
 
-def _as_numpy(x: _Leaf) -> np.ndarray:
-    if isinstance(x, bool | int | float):
+def _as_numpy(x: ArrayLike) -> np.ndarray:
+    if not isinstance(x, Array):
         return np.asarray(x)
     return as_numpy(jax.random.key_data(x) if is_key(x) else x)
 
 
-def _as_leaf(saved: np.ndarray, like: _Leaf) -> _Leaf:
-    if isinstance(like, bool | int | float):
+def _as_leaf(saved: np.ndarray, like: ArrayLike) -> ArrayLike:
+    if isinstance(like, bool | int | float | complex):
         return type(like)(saved)
     if is_key(like):
         return jax.random.wrap_key_data(jax.numpy.asarray(saved), impl=jax.random.key_impl(like))

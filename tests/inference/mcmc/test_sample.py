@@ -14,7 +14,7 @@ import pytest
 
 from distrax_like import distributions as dl
 from distrax_like.inference import mcmc, stats
-from distrax_like.inference.mcmc import _chains, _sample, _sites, _warmup
+from distrax_like.inference.mcmc import _chains, _checkpoint, _sample, _sites, _warmup
 
 KEY = jax.random.key(0)
 
@@ -310,6 +310,21 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch):
     identical(again.draws, straight.draws)
     with pytest.raises(ValueError, match="the checkpoint .* is of another run: num_samples is 10, was 1500"):
         mcmc.sample(PINNED, num_samples=10, num_warmup=100, num_chains=2, checkpoint=tmp_path / "run", seed=KEY)
+
+
+def test_a_checkpoint_holds_arrays_keys_and_numbers(tmp_path):
+    def state(x):
+        stage = _chains.WarmupStage(x, x + 1, x + 2)
+        key = jax.random.key(x)
+        return stage, jnp.full(2, x, jnp.bfloat16), np.full(2, x), np.float32(x), x > 1, x / 2, key, "name"
+
+    run = {"num_samples": 3}
+    _checkpoint.Checkpoint(tmp_path, run).save(state(5))
+    loaded = _checkpoint.Checkpoint(tmp_path, run).load(state(0))
+    assert loaded[0] == (5, 6, 7) and loaded[4:6] == (True, 2.5) and loaded[-1] == "name"
+    assert all(type(x) is int for x in loaded[0]) and loaded[1].dtype == jnp.bfloat16
+    assert np.all(loaded[1] == 5) and np.all(loaded[2] == 5) and loaded[3] == 5
+    assert np.all(jax.random.key_data(loaded[6]) == jax.random.key_data(jax.random.key(5)))
 
 
 def test_starts():
