@@ -14,13 +14,15 @@ from distrax_like.supports import Support
 
 from ._categorical import Categorical
 from ._distribution import Distribution
+from ._logits import exp, log_product, log_softmax, log_sum_of_products
+from ._mixture import union
 
 
 class HiddenMarkovModel(Distribution):
     """A Markov chain of hidden states with an observation at each of `num_steps` steps.
 
-    The first observation belongs to the first state. The filter works with probabilities normalised at each step, so
-    that transitions of probability zero have finite gradients.
+    The first observation belongs to the first state. All recursions work with logarithms: neither an observation far
+    from every state that can be reached nor a transition of probability exp(-1000) underflows.
 
     **Arguments:**
 
@@ -93,8 +95,8 @@ class HiddenMarkovModel(Distribution):
 
     @property
     def support(self) -> Support:
-        # That of the first state's observations, at every step.
-        return supports.independent(self._at_steps()[..., 0].support, 1)
+        # The union over the states, at every step.
+        return supports.independent(union(self._at_steps().support), 1)
 
     def _event_shape(self) -> Shape:
         return (self.num_steps, *self.observation_distribution.event_shape)
@@ -104,9 +106,12 @@ class HiddenMarkovModel(Distribution):
         observation = self.observation_distribution
         return observation if self.time_varying_observation_distribution else observation[..., None, :]
 
-    def _transitions(self) -> Float[Array, "..."]:
-        """The transition matrices, time first: shape `(T - 1 or 1,) + batch + (k, k)`."""
-        matrices = self.transition_distribution.probs_parameter()
+    def _log_initial(self) -> Float[Array, "*batch k"]:
+        return log_softmax(self.initial_distribution.logits)
+
+    def _log_transitions(self) -> Float[Array, "..."]:
+        """The logarithms of the transition matrices, time first: shape `(T - 1 or 1,) + batch + (k, k)`."""
+        matrices = log_softmax(self.transition_distribution.logits)
         if not self.time_varying_transition_distribution:
             return matrices[None]
         return jnp.moveaxis(matrices, -3, 0)
@@ -133,33 +138,28 @@ class HiddenMarkovModel(Distribution):
         return jnp.moveaxis(jnp.broadcast_to(log_likelihoods, shape), -2, 0)
 
     def _filter(self, value: Event, mask: Any) -> tuple[Array, Array, Array]:
-        """The filtered state probabilities, the scaled likelihoods, both time first, and the log densities."""
+        """The logarithms of the filtered state probabilities and the log likelihoods, time first; the log density."""
         log_likelihoods = self._log_likelihoods(value, mask)
-        peak = jax.lax.stop_gradient(jnp.max(log_likelihoods, axis=-1, keepdims=True))
-        peak = jnp.where(jnp.isfinite(peak), peak, 0)
-        likelihoods = jnp.exp(log_likelihoods - peak)
 
-        def condition(predicted: Array, likelihood: Array) -> tuple[Array, Array]:
-            joint = predicted * likelihood
-            total = jnp.sum(joint, axis=-1, keepdims=True)
-            return joint / jnp.where(total > 0, total, 1), total[..., 0]
+        # A state is a prediction and what it is multiplied by, since a prediction of zero would lose the latter.
+        def condition(predicted: Array, log_likelihood: Array) -> tuple[tuple[Array, Array], Array]:
+            total = log_sum_of_products(predicted, log_likelihood)
+            # Where no state explains the observation, the density is zero and the states that follow do not matter.
+            return (predicted, log_likelihood - jnp.where(total == -jnp.inf, 0, total)[..., None]), total
 
-        def step(state: Array, inputs: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-            transition, likelihood = inputs
-            state, total = condition(_forward(state, transition), likelihood)
+        def step(state: tuple[Array, Array], inputs: tuple[Array, Array]) -> tuple[Any, Any]:
+            transition, log_likelihood = inputs
+            state, total = condition(_forward(transition, *state), log_likelihood)
             return state, (state, total)
 
-        first, total = condition(self.initial_distribution.probs_parameter(), likelihoods[0])
-        _, (states, totals) = self._scan(step, first, likelihoods[1:])
-        totals = jnp.concatenate([total[None], totals])
-        # An impossible observation has density zero; the double where keeps its gradient finite.
-        log_totals = jnp.where(totals > 0, jnp.log(jnp.where(totals > 0, totals, 1)), -jnp.inf)
-        log_prob = jnp.sum(log_totals, axis=0) + jnp.sum(peak[..., 0], axis=0)
-        return jnp.concatenate([first[None], states]), likelihoods, log_prob
+        first, total = condition(jnp.broadcast_to(self._log_initial(), log_likelihoods[0].shape), log_likelihoods[0])
+        _, (states, totals) = self._scan(step, first, log_likelihoods[1:])
+        filtered = log_product(*(jnp.concatenate([x[None], xs]) for x, xs in zip(first, states)))
+        return filtered, log_likelihoods, total + jnp.sum(totals, axis=0)
 
-    def _scan(self, step: Any, first: Array, xs: Any, reverse: bool = False) -> Any:
+    def _scan(self, step: Any, first: Any, xs: Any, reverse: bool = False) -> Any:
         """A scan over the transitions between steps, with a constant matrix kept out of the scanned arrays."""
-        matrices = self._transitions()
+        matrices = self._log_transitions()
         if self.time_varying_transition_distribution:
             return jax.lax.scan(step, first, (matrices, xs), reverse=reverse)
         return jax.lax.scan(
@@ -178,19 +178,20 @@ class HiddenMarkovModel(Distribution):
         minus infinity.
         """
         value = self._clean(self._cast(observations, "posterior_marginals"), mask)
-        filtered, likelihoods, _ = self._filter(value, mask)
+        filtered, log_likelihoods, _ = self._filter(value, mask)
 
         def step(later: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
-            transition, likelihood = inputs
-            earlier = jnp.sum(transition * (likelihood * later)[..., None, :], axis=-1)
-            earlier = earlier / jnp.maximum(jnp.max(earlier, axis=-1, keepdims=True), jnp.finfo(earlier.dtype).tiny)
+            transition, log_likelihood = inputs
+            earlier = log_sum_of_products(transition, log_likelihood[..., None, :], later[..., None, :])
+            top = jnp.max(earlier, axis=-1, keepdims=True)
+            earlier = earlier - jnp.where(top == -jnp.inf, 0, top)
             return earlier, earlier
 
-        last = jnp.ones_like(filtered[-1])
-        _, later = self._scan(step, last, likelihoods[1:], reverse=True)
-        joint = filtered * jnp.concatenate([later, last[None]])
-        total = jnp.sum(joint, axis=-1, keepdims=True)
-        return Categorical(probs=jnp.moveaxis(joint / jnp.where(total > 0, total, 1), 0, -2))
+        last = jnp.zeros_like(filtered[-1])
+        _, later = self._scan(step, last, log_likelihoods[1:], reverse=True)
+        joint = filtered + jnp.concatenate([later, last[None]])
+        total = log_sum_of_products(joint)[..., None]
+        return Categorical(logits=jnp.moveaxis(joint - jnp.where(total == -jnp.inf, 0, total), 0, -2))
 
     def posterior_mode(self, observations: Numeric, mask: Any = None) -> Int[Array, "..."]:
         """The most probable sequence of states given all observations, by the algorithm of Viterbi.
@@ -199,11 +200,11 @@ class HiddenMarkovModel(Distribution):
         """
         value = self._clean(self._cast(observations, "posterior_mode"), mask)
         log_likelihoods = self._log_likelihoods(value, mask)
-        first = jax.nn.log_softmax(self.initial_distribution.logits) + log_likelihoods[0]
+        first = self._log_initial() + log_likelihoods[0]
 
         def step(best: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
             transition, log_likelihood = inputs
-            paths = best[..., :, None] + jnp.log(transition)
+            paths = best[..., :, None] + transition
             return jnp.max(paths, axis=-2) + log_likelihood, jnp.argmax(paths, axis=-2)
 
         best, back = self._scan(step, first, log_likelihoods[1:])
@@ -218,14 +219,14 @@ class HiddenMarkovModel(Distribution):
 
     def prior_marginals(self) -> Categorical:
         """The distribution of the state at each step before any observation: batch shape `batch + (T,)`."""
-        return Categorical(probs=self._prior())
+        return Categorical(logits=self._log_prior())
 
-    def _prior(self) -> Float[Array, "..."]:
-        first = self.initial_distribution.probs_parameter()
+    def _log_prior(self) -> Float[Array, "..."]:
+        first = self._log_initial()
         first = jnp.broadcast_to(first, self.batch_shape + (self.num_states,))
 
         def step(state: Array, inputs: tuple[Array, Any]) -> tuple[Array, Array]:
-            state = _forward(state, inputs[0])
+            state = _forward(inputs[0], state)
             return state, state
 
         _, states = self._scan(step, first, None)
@@ -234,7 +235,7 @@ class HiddenMarkovModel(Distribution):
     def _average(self, x: Real) -> Real:
         """The mean over states, weighted by their prior probabilities, of `batch + (T or 1, k) + event`."""
         event = len(self.observation_distribution.event_shape)
-        weights = self._prior()
+        weights = exp(self._log_prior())
         return jnp.sum(weights.reshape(weights.shape + (1,) * event) * x, axis=-1 - event)
 
     def _mean(self) -> Real:
@@ -254,7 +255,7 @@ class HiddenMarkovModel(Distribution):
 
         def step(state: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
             transition, u = inputs
-            cumulative = jnp.cumsum(transition, axis=-1)
+            cumulative = jnp.cumsum(jnp.exp(transition), axis=-1)
             cumulative = jnp.broadcast_to(cumulative, shape + cumulative.shape[-2:])
             row = jnp.take_along_axis(cumulative, state[..., None, None], axis=-2)[..., 0, :]
             state = jnp.sum(row[..., :-1] <= (u * row[..., -1])[..., None], axis=-1).astype(state.dtype)
@@ -279,6 +280,6 @@ class HiddenMarkovModel(Distribution):
         return observation._map_batch(choose)._sample(key, (*shape, self.num_steps))
 
 
-def _forward(state: Float[Array, "... k"], transition: Float[Array, "... k k"]) -> Float[Array, "... k"]:
-    # A product written out: in the body of a scan XLA fuses it, where a call to a matrix product costs microseconds.
-    return jnp.sum(state[..., :, None] * transition, axis=-2)
+def _forward(transition: Float[Array, "... k k"], *state: Float[Array, "... k"]) -> Float[Array, "... k"]:
+    """log Σ_i T_ij p_i of logarithms, for a state p that is a product."""
+    return log_sum_of_products(jnp.swapaxes(transition, -2, -1), *(x[..., None, :] for x in state))

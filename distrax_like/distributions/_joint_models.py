@@ -91,7 +91,7 @@ class JointDistributionCoroutine(JointDistribution[StructTuple]):
             value = yield pair
             position += 1
 
-    def _pack(self, values: Mapping[str, Any]) -> StructTuple:
+    def _pack(self, values: Mapping[str, Any]) -> Any:
         return _struct_tuple(tuple(values))(*values.values())
 
 
@@ -136,7 +136,7 @@ class JointDistributionSequential(JointDistribution[Sequence[Array]]):
                 member = member(*values[::-1][:wanted])
             values.append((yield f"var{i}", member))
 
-    def _pack(self, values: Mapping[str, Any]) -> Sequence[Array]:
+    def _pack(self, values: Mapping[str, Any]) -> Any:
         return tuple(values.values()) if isinstance(self.model, tuple) else list(values.values())
 
 
@@ -187,7 +187,7 @@ class JointDistributionNamed(JointDistribution[dict[str, Array]]):
                 member = member(*(values[p] for p in parents))
             values[name] = yield name, member
 
-    def _pack(self, values: Mapping[str, Any]) -> dict[str, Array]:
+    def _pack(self, values: Mapping[str, Any]) -> Any:
         return {name: values[name] for name in self.model if name in values}
 
     def _by_name(self, value: Any, sites: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ of everything finite made of it is 0 times infinity, with a finite product. So d
 below has the factor exp(_STAND_IN), and the product is right to the last bits.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ from ._distribution import Distribution
 
 # An integer, so that exp of it is right to the last bit; 1 + exp of it is 1.
 _STAND_IN = -40
+# An exponent whose exponential no dtype of 32 bits or more overflows at.
+_LARGEST = 80
 
 
 def _finite(logits: Real) -> Real:
@@ -56,40 +59,58 @@ def at_infinity(fn: Callable[..., Real]) -> Callable[..., Real]:
     return function
 
 
+@jax.custom_jvp
+def _sigmoid(logits: Real) -> Real:
+    return jax.nn.sigmoid(logits)
+
+
+@_sigmoid.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    # Not p (1 - p), which is zero where p rounds to one.
+    (logits,), (tangent,) = primals, tangents
+    p = _sigmoid(logits)
+    return p, p * _sigmoid(-logits) * tangent
+
+
 exp = at_infinity(jnp.exp)
-sigmoid = at_infinity(jax.nn.sigmoid)
+sigmoid = at_infinity(_sigmoid)
 log_sigmoid = at_infinity(jax.nn.log_sigmoid)
 softmax = at_infinity(jax.nn.softmax)
 log_softmax = at_infinity(jax.nn.log_softmax)
 logsumexp = at_infinity(lambda x: jax.nn.logsumexp(x, axis=-1))
 
 
-@jax.custom_jvp
-def log_weighted_sum(log_weights: Real, log_p: Real) -> Real:
-    """log Σ w p over the last axis, where a weight of zero counts for nothing, whatever p is.
+def log_sum_of_products(*logs: Real) -> Real:
+    """log Σ_i exp(a_i + b_i + …) over the last axis; a factor of zero makes its product zero, whatever the others are.
 
-    Its derivatives are 0 instead of NaN where all terms are minus infinity.
+    Where exactly one factor is zero, its derivative is that of a product coming in, by the stand-in; those of the other
+    factors are zero. The shapes broadcast.
     """
-    top, _, total = _sum_exp(weighted(log_weights, log_p))
+    return _log_sum_of_products(*jnp.broadcast_arrays(*logs))
+
+
+@jax.custom_jvp
+def _log_sum_of_products(*logs: Real) -> Real:
+    top, _, total = _sum_exp(log_product(*logs))
     return jnp.squeeze(jnp.log(total) + top, -1)
 
 
-@log_weighted_sum.defjvp
+@_log_sum_of_products.defjvp
 def _(primals: Any, tangents: Any) -> Any:
-    log_weights, log_p = primals
-    none = log_weights == -jnp.inf
-    top, terms, total = _sum_exp(weighted(log_weights, log_p))
-    total = jnp.where(total == 0, 1, total)
-    # A term without weight moves the sum as its weight comes in, though not with p.
-    lost = none & jnp.isfinite(log_p)
-    entering = jnp.where(lost, jnp.exp(_finite(log_weights) + jnp.where(lost, log_p, 0) - top), 0)
-    tangent = jnp.sum((terms + entering) / total * tangents[0], axis=-1) + jnp.sum(terms / total * tangents[1], axis=-1)
-    return log_weighted_sum(*primals), tangent
+    top, terms, total = _sum_exp(log_product(*primals))
+    total = jnp.where(total == 0, jnp.exp(jnp.asarray(_STAND_IN, total.dtype)), total)
+    zeros = [x == -jnp.inf for x in primals]
+    size = functools.reduce(jnp.add, (jnp.where(zero, _STAND_IN, x) for zero, x in zip(zeros, primals))) - top
+    single = (functools.reduce(jnp.add, (zero.astype(jnp.int32) for zero in zeros)) == 1) & jnp.isfinite(size)
+    entering = jnp.where(single, jnp.exp(jnp.where(single, jnp.minimum(size, _LARGEST), 0)), 0)
+    changes = ((terms + jnp.where(zero, entering, 0)) * tangent for zero, tangent in zip(zeros, tangents))
+    return _log_sum_of_products(*primals), jnp.sum(functools.reduce(jnp.add, changes) / total, axis=-1)
 
 
-def weighted(log_weights: Real, log_p: Real) -> Real:
-    """log(w p), minus infinity where w is zero, whatever p is."""
-    return log_weights + jnp.where(log_weights == -jnp.inf, 0, log_p)
+def log_product(*logs: Real) -> Real:
+    """log(exp(a) exp(b) …), minus infinity where a factor is zero, whatever the others are."""
+    none = functools.reduce(jnp.logical_or, (x == -jnp.inf for x in logs))
+    return jnp.where(none, -jnp.inf, functools.reduce(jnp.add, (jnp.where(none, 0, x) for x in logs)))
 
 
 def _sum_exp(x: Real) -> tuple[Real, Real, Real]:

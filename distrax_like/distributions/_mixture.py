@@ -13,7 +13,7 @@ from distrax_like.supports import Support
 
 from ._categorical import Categorical
 from ._distribution import Distribution
-from ._logits import exp, log_softmax, log_weighted_sum, weighted
+from ._logits import exp, log_product, log_softmax, log_sum_of_products
 
 
 def _repeat(x: Event, event_ndims: int) -> Event:
@@ -50,6 +50,12 @@ class _Union(Support):
         return jnp.take(self.base.feasible_like(jnp.repeat(wide, count, axis)), 0, axis)
 
 
+def union(support: Support) -> Support:
+    """The union of the supports along the last batch dimension."""
+    # Most supports are the same for every component, and then bijectors and joint models can use them.
+    return _Union(support) if jtu.tree_leaves(support) else support
+
+
 class MixtureSameFamily(Distribution):
     """The mixture Σ_k w_k p_k(x) of the components along the last batch dimension of one distribution.
 
@@ -78,9 +84,7 @@ class MixtureSameFamily(Distribution):
 
     @property
     def support(self) -> Support:
-        support = self.components_distribution.support
-        # Most supports are the same for every component, and then bijectors and joint models can use them.
-        return _Union(support) if jtu.tree_leaves(support) else support
+        return union(self.components_distribution.support)
 
     def _event_shape(self) -> Shape:
         return self.components_distribution.event_shape
@@ -96,14 +100,14 @@ class MixtureSameFamily(Distribution):
         return self.components_distribution.log_prob(_repeat(value, self._event_ndims()))
 
     def _log_prob(self, value: Event) -> Real:
-        return log_weighted_sum(self._log_weights(), self._log_components(value))
+        return log_sum_of_products(self._log_weights(), self._log_components(value))
 
     def _log_prob_at_free(self, x: Real) -> Real:
         if isinstance(self.support, _Union):
             return super()._log_prob_at_free(x)
         # One free coordinate for all components.
         log_p = self.components_distribution._free_density(_repeat(x, self._free_ndims()))
-        return log_weighted_sum(self._log_weights(), log_p)
+        return log_sum_of_products(self._log_weights(), log_p)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         key_index, key_value = jax.random.split(key)
@@ -122,11 +126,11 @@ class MixtureSameFamily(Distribution):
 
     def _log_cdf(self, value: Event) -> Real:
         tails = self.components_distribution.log_cdf(self._scalar("log_cdf", value))
-        return log_weighted_sum(self._log_weights(), tails)
+        return log_sum_of_products(self._log_weights(), tails)
 
     def _log_survival_function(self, value: Event) -> Real:
         tails = self.components_distribution.log_survival_function(self._scalar("log_survival_function", value))
-        return log_weighted_sum(self._log_weights(), tails)
+        return log_sum_of_products(self._log_weights(), tails)
 
     def _scalar(self, method: str, value: Event) -> Real:
         if self.event_shape:
@@ -166,7 +170,7 @@ class MixtureSameFamily(Distribution):
         **Returns:** a `Categorical` of batch shape `sample + batch_shape`.
         """
         log_p = self._log_components(self._cast(observations, "posterior_marginal"))
-        return Categorical(logits=weighted(self._log_weights(), log_p))
+        return Categorical(logits=log_product(self._log_weights(), log_p))
 
     def posterior_mode(self, observations: Numeric) -> Array:
         """The most probable component of each observation; see `posterior_marginal`."""

@@ -157,3 +157,78 @@ def test_numbers_of_states_that_disagree_are_named(transition, observation, word
         tfd.HiddenMarkovModel(tfd.Categorical(probs=INITIAL), transition, observation, 4)
     for word in ["HiddenMarkovModel", *words]:
         assert word in str(caught.value)
+
+
+def chain(initial, transition, observation, num_steps, by="probs", dtype=jnp.float64):
+    """A model whose probabilities, or logits, are given."""
+    first, rows = (tfd.Categorical(**{k: jnp.asarray(v, dtype)}) for k, v in (("probs", initial), (by, transition)))
+    return tfd.HiddenMarkovModel(first, rows, observation, num_steps)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_hard_zeros_and_far_observations_do_not_underflow(dtype):
+    def normal(loc):
+        return tfd.Normal(jnp.asarray(loc, dtype), dtype(1))
+
+    forward = chain([1.0, 0, 0], [[0.5, 0.5, 0], [0, 0.5, 0.5], [0, 0, 1]], normal([0, 10, 40]), 4, dtype=dtype)
+    seen = jnp.asarray([0, 40, 40, 40], dtype)
+    # The only paths that count go over state 1, from which 40 is 30 standard deviations away.
+    expected = st.norm.logpdf(0) * 3 + st.norm.logpdf(30) + 2 * np.log(0.5)
+    rtol = 1e-6 if dtype == jnp.float32 else 1e-13
+    np.testing.assert_allclose(forward.log_prob(seen), expected, rtol=rtol)
+    np.testing.assert_array_equal(np.argmax(forward.posterior_marginals(seen).logits, -1), [0, 1, 2, 2])
+    np.testing.assert_array_equal(forward.posterior_mode(seen), [0, 1, 2, 2])
+
+    still = chain([1.0, 0], np.eye(2), normal([0, 60]), 3, dtype=dtype)
+    seen = jnp.asarray([0, 60, 60], dtype)
+    expected = st.norm.logpdf(0) + 2 * st.norm.logpdf(60)
+    np.testing.assert_allclose(still.log_prob(seen), expected, rtol=rtol)
+
+    far = chain([1.0, 0], [[0.0, -200], [-200, 0]], normal([0, 100]), 2, "logits", dtype)
+    seen = jnp.asarray([0, 100], dtype)
+    np.testing.assert_allclose(far.log_prob(seen), 2 * st.norm.logpdf(0) - 200, rtol=rtol)
+    np.testing.assert_array_equal(far.posterior_mode(seen), [0, 1])
+    slope = jax.grad(
+        lambda loc: chain([1.0, 0], np.eye(2), normal(loc), 1, dtype=dtype).log_prob(jnp.full(1, dtype(30)))
+    )
+    np.testing.assert_allclose(slope(jnp.asarray([0, 30], dtype)), [30, 0], rtol=1e-6)
+
+
+def test_unlikely_states_have_finite_posterior_logits():
+    hmm = chain([0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]], tfd.Normal(jnp.array([0.0, 40]), 1.0), 2)
+    logits = hmm.posterior_marginals(jnp.array([0.0, 40.0])).logits
+    # To be in the other state costs 800, and one transition less or more.
+    expected = [-800 - np.log(0.1) + np.log(0.9), -800 - np.log(0.1) + np.log(0.9)]
+    np.testing.assert_allclose([logits[0, 1], logits[1, 0]], expected, rtol=1e-12)
+
+
+def test_the_support_is_the_union_over_states():
+    uniform = tfd.Uniform(jnp.array([0.0, 5]), jnp.array([1.0, 7]))
+    hmm = chain([0.5, 0.5], [[0.9, 0.1], [0.2, 0.8]], uniform, 2)
+    np.testing.assert_allclose(hmm.log_prob(jnp.array([0.5, 5.5])), np.log(0.5 * 0.1 * 0.5), rtol=1e-13)
+    assert np.all(np.isfinite(hmm.log_prob(hmm.sample(2000, seed=KEY))))
+    assert hmm.log_prob(jnp.array([0.5, 3.0])) == -np.inf
+    for observation in (
+        tfd.Binomial(jnp.array([2.0, 10.0]), probs=jnp.array([0.5, 0.5])),
+        tfd.HalfCauchy(jnp.array([3.0, 0.0]), 1.0),
+    ):
+        hmm = chain([0.5, 0.5], [[0.9, 0.1], [0.2, 0.8]], observation, 3)
+        assert np.all(np.isfinite(hmm.log_prob(hmm.sample(500, seed=KEY))))
+
+
+def test_derivatives_in_probabilities_that_are_zero():
+    """Against differences from the right, of probabilities that are not normalised."""
+    seen = jnp.array([0.0, 1.0, 0.0])
+
+    @jax.jit
+    def log_prob(initial, transition):
+        return chain(initial, transition, tfd.Normal(jnp.array([0.0, 1.0]), 1.0), 3).log_prob(seen)
+
+    initial, transition = jnp.array([1.0, 0.0]), jnp.eye(2)
+    got = jax.jit(jax.grad(log_prob, (0, 1)))(initial, transition)
+    base, h = log_prob(initial, transition), 1e-6
+    for i in range(2):
+        np.testing.assert_allclose(got[0][i], (log_prob(initial.at[i].add(h), transition) - base) / h, atol=1e-5)
+        for j in range(2):
+            moved = transition.at[i, j].add(h)
+            np.testing.assert_allclose(got[1][i, j], (log_prob(initial, moved) - base) / h, atol=1e-5)

@@ -183,3 +183,51 @@ def test_parametrisations():
                 cls(*arguments)
     assert dist.Uniform(jnp.float32(0)).low.dtype == jnp.float32
     assert dist.Uniform(high=jnp.float32(2)).low.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("dtype, rtol", [(jnp.float64, 1e-12), (jnp.float32, 2e-5)])
+def test_derivatives_at_probabilities_of_exactly_zero_and_one(dtype, rtol):
+    zero, one = dtype(0), dtype(1)
+    for fn, at, expected in (
+        (lambda p: dist.Bernoulli(probs=p).log_prob(0), zero, -1),
+        (lambda p: dist.Bernoulli(probs=p).log_prob(1), one, 1),
+        (lambda p: dist.Bernoulli(probs=p).mean(), zero, 1),
+        (lambda p: dist.Bernoulli(probs=p).mean(), one, 1),
+        (lambda p: dist.Binomial(dtype(10), probs=p).log_prob(0), zero, -10),
+        (lambda p: dist.Binomial(dtype(10), probs=p).log_prob(10), one, 10),
+        (lambda p: dist.Binomial(dtype(10), probs=p).mean(), zero, 10),
+        (lambda r: dist.Poisson(r).log_prob(0), zero, -1),
+        (lambda r: dist.Poisson(r).mean(), zero, 1),
+        (lambda r: dist.Poisson(r).variance(), zero, 1),
+    ):
+        np.testing.assert_allclose(jax.jit(jax.grad(fn))(at), expected, rtol=rtol)
+    weights = jnp.asarray([0, 0.5, 0.5], dtype)
+    got = jax.grad(lambda p: dist.Categorical(probs=p).log_prob(1))(weights)
+    np.testing.assert_allclose(got, [-1, 1, -1], rtol=rtol)
+
+    def mixture(weights):
+        return dist.MixtureSameFamily(dist.Categorical(probs=weights), dist.Normal(jnp.arange(3, dtype=dtype), one))
+
+    density = np.array([np.exp(-((0.3 - k) ** 2) / 2) for k in range(3)])
+    got = jax.jit(jax.grad(lambda p: mixture(p).log_prob(dtype(0.3))))(weights)
+    np.testing.assert_allclose(got, density / (weights @ density) - 1, rtol=rtol)
+    np.testing.assert_allclose(jax.jit(jax.grad(lambda p: mixture(p).mean()))(weights), [-1.5, -0.5, 0.5], rtol=rtol)
+    # Nothing is NaN where no component explains the value.
+    apart = dist.Uniform(jnp.asarray([0, 2], dtype), jnp.asarray([1, 3], dtype))
+    slope = jax.grad(lambda p: dist.MixtureSameFamily(dist.Categorical(probs=p), apart).log_prob(dtype(1.5)))
+    assert np.all(np.isfinite(slope(jnp.asarray([0.5, 0.5], dtype))))
+
+
+def test_counts_of_millions_in_single_precision():
+    """Log densities, entropies and divergences whose terms cancel, at the single-precision arguments."""
+    a = jnp.asarray([1e6, 2e6, 3e6], jnp.float32)
+    x = jnp.asarray([0.166, 0.334, 0.5], jnp.float32)
+    np.testing.assert_allclose(dist.Dirichlet(a).log_prob(x), 3.4576, atol=2e-3)
+    np.testing.assert_allclose(dist.Dirichlet(a).entropy(), -14.5612, atol=1e-4)
+    np.testing.assert_allclose(dist.Gamma(a[0], jnp.float32(1)).entropy(), 8.3267, atol=1e-4)
+    np.testing.assert_allclose(dist.Beta(a[0], a[1]).entropy(), -6.7902, atol=1e-4)
+    p = dist.Gamma(jnp.float32(1e4), jnp.float32(1))
+    np.testing.assert_allclose(p.kl_divergence(dist.Gamma(jnp.float32(10100), jnp.float32(1.01))), 2.4835e-5, rtol=1e-3)
+    bernoulli = dist.Bernoulli(probs=jnp.float32(0.3))
+    kl = bernoulli.kl_divergence(dist.Bernoulli(probs=jnp.float32(0.30001)))
+    np.testing.assert_allclose(kl, 2.37e-10, rtol=2e-2)
