@@ -114,6 +114,11 @@ def cast(x: Numeric, dtype: Any) -> Array:
     return _strong(x, jnp.result_type(x, dtype))
 
 
+def keep_within(x: Real, low: Any, high: Any) -> Real:
+    """`x` clipped to the range it lies in mathematically, where rounding put it outside; the gradient passes."""
+    return x + jax.lax.stop_gradient(jnp.clip(x, low, high) - x)
+
+
 def tree_where(condition: Any, yes: Any, no: Any) -> Any:
     """Leaf by leaf of two trees, `yes` where the condition holds, else `no`."""
     return jtu.tree_map(lambda a, b: jnp.where(condition, a, b), yes, no)

@@ -5,14 +5,15 @@ Supports of continuous distributions are closed, infinities excluded; where memb
 numbers (a simplex, a unit vector, a symmetric matrix) the tolerance is the square root of the machine epsilon.
 """
 
-from typing import Any
+from typing import Any, NoReturn
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Bool
 
-from ._misc import Event, sum_trailing
+from ._misc import Event, Shape, sum_trailing
 
 
 def _tolerance(x: Event) -> Any:
@@ -57,6 +58,17 @@ class Support(eqx.Module):
     def floor(self, x: Event) -> Event:
         """The largest member of a discrete set of integers that is not above `x`; elsewhere `x` itself."""
         return x
+
+    def nearest(self, x: Event) -> Event:
+        """The member of a closed set of numbers that is nearest to `x`; for all other sets `x` itself."""
+        return x
+
+    def has_measure(self, shape: Shape) -> Bool[np.ndarray, "..."] | None:
+        """Which coordinates of an event of this shape the density of a thin set is with respect to; None for all.
+
+        **Raises:** `NotImplementedError` for a set whose density is not with respect to coordinates.
+        """
+        return None
 
     def separate(self, x: Event) -> tuple[Event, Event]:
         """What a formula may see of `x`, and what is known without it.
@@ -114,6 +126,9 @@ class Nonnegative(Support):
     def ends(self) -> tuple[ArrayLike, ArrayLike]:
         return 0, jnp.inf
 
+    def nearest(self, x: Event) -> Event:
+        return jnp.maximum(x, 0)
+
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x >= 0) & (x < jnp.inf)
 
@@ -127,6 +142,9 @@ class UnitInterval(Support):
     def ends(self) -> tuple[ArrayLike, ArrayLike]:
         return 0, 1
 
+    def nearest(self, x: Event) -> Event:
+        return jnp.clip(x, 0, 1)
+
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x >= 0) & (x <= 1)
 
@@ -137,6 +155,9 @@ class UnitInterval(Support):
 class _Integers(Support):
     def _is_discrete(self) -> bool:
         return True
+
+    def nearest(self, x: Event) -> Event:
+        return jnp.clip(jnp.round(x), *self.ends())
 
     def floor(self, x: Event) -> Event:
         return jnp.floor(x)
@@ -191,6 +212,9 @@ class GreaterThan(Support):
 class AtLeast(GreaterThan):
     """x >= low."""
 
+    def nearest(self, x: Event) -> Event:
+        return jnp.maximum(x, self.low)
+
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x >= self.low) & (x < jnp.inf)
 
@@ -206,6 +230,9 @@ class Interval(Support):
 
     def ends(self) -> tuple[ArrayLike, ArrayLike]:
         return self.low, self.high
+
+    def nearest(self, x: Event) -> Event:
+        return jnp.clip(x, self.low, self.high)
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x >= self.low) & (x <= self.high) & jnp.isfinite(x)
@@ -224,6 +251,9 @@ class OpenInterval(Interval):
     """low < x < high; an end may be infinite."""
 
     __init__ = Interval.__init__
+
+    def nearest(self, x: Event) -> Event:
+        return x
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return (x > self.low) & (x < self.high)
@@ -261,6 +291,12 @@ class Independent(Support):
     def _is_discrete(self) -> bool:
         return self.base.is_discrete
 
+    def nearest(self, x: Event) -> Event:
+        return self.base.nearest(x)
+
+    def has_measure(self, shape: Shape) -> Bool[np.ndarray, "..."] | None:
+        return self.base.has_measure(shape[len(shape) - self.base.event_ndims :])
+
     def separate(self, x: Event) -> tuple[Event, Event]:
         # A sum of what is known of each element: one pass over the array, with no mask to expand.
         x, known = self.base.separate(x)
@@ -279,6 +315,9 @@ class Simplex(Support):
 
     def _event_ndims(self) -> int:
         return 1
+
+    def has_measure(self, shape: Shape) -> Bool[np.ndarray, "..."]:
+        return np.arange(shape[-1]) < shape[-1] - 1
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return jnp.all(x >= 0, axis=-1) & (jnp.abs(jnp.sum(x, axis=-1) - 1) <= _tolerance(x))
@@ -319,6 +358,9 @@ class UnitVector(Support):
     def _event_ndims(self) -> int:
         return 1
 
+    def has_measure(self, shape: Shape) -> NoReturn:
+        raise NotImplementedError("the surface of a sphere has no density in terms of coordinates")
+
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return jnp.abs(jnp.sum(x * x, axis=-1) - 1) <= _tolerance(x)
 
@@ -336,6 +378,9 @@ class LowerCholesky(Support):
     def _event_ndims(self) -> int:
         return 2
 
+    def has_measure(self, shape: Shape) -> Bool[np.ndarray, "..."]:
+        return np.tri(shape[-1], dtype=bool)
+
     def contains(self, x: Event) -> Bool[Array, "..."]:
         lower = jnp.all(jnp.triu(x, 1) == 0, axis=(-2, -1))
         positive_diagonal = jnp.all(jnp.diagonal(x, axis1=-2, axis2=-1) > 0, axis=-1)
@@ -351,6 +396,9 @@ class CorrelationCholesky(Support):
     def _event_ndims(self) -> int:
         return 2
 
+    def has_measure(self, shape: Shape) -> Bool[np.ndarray, "..."]:
+        return np.tri(shape[-1], k=-1, dtype=bool)
+
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return lower_cholesky.contains(x) & jnp.all(unit_vector.contains(x), axis=-1)
 
@@ -363,6 +411,9 @@ class PositiveDefinite(Support):
 
     def _event_ndims(self) -> int:
         return 2
+
+    def has_measure(self, shape: Shape) -> Bool[np.ndarray, "..."]:
+        return np.tri(shape[-1], dtype=bool)
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         size = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True)

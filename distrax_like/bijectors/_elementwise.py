@@ -1,12 +1,11 @@
 """Elementwise bijectors without structure: identity, affine, exponential, softplus, sigmoid, tanh."""
 
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from distrax_like._misc import Numeric, Real, exactly_one, promote
+from distrax_like._misc import Numeric, Real, exactly_one, keep_within, promote
 from distrax_like._module import parameter
 from distrax_like.special import softplus_inverse
 from distrax_like.supports import Support, extended_real, greater_than, open_interval, positive, real
@@ -127,12 +126,6 @@ class Softplus(_Increasing):
         return z if self.hinge_softness is None else self.hinge_softness * z, jax.nn.softplus(-z)
 
 
-def _keep_open(y: Real, low: Any, high: Any) -> Real:
-    """`y` moved off the ends of the open interval it lies in mathematically, where rounding put it on one: by at most
-    one unit in the last place, so that no draw is a point whose inverse is infinite. The gradient passes."""
-    return y + jax.lax.stop_gradient(jnp.clip(y, low, high) - y)
-
-
 class Sigmoid(_Increasing):
     """y = low + (high - low) / (1 + exp(-x)), onto the open interval from `low` (default 0) to `high` (default 1).
 
@@ -154,12 +147,12 @@ class Sigmoid(_Increasing):
         log_det = -jax.nn.softplus(x) - jax.nn.softplus(-x)
         if self.low is None or self.high is None:
             info = jnp.finfo(x.dtype)
-            return _keep_open(jax.nn.sigmoid(x), info.tiny, 1 - info.epsneg), log_det
+            return keep_within(jax.nn.sigmoid(x), info.tiny, 1 - info.epsneg), log_det
         width = self.high - self.low
         # From the nearer end, so that points close to either are not lost to cancellation.
         y = jnp.where(x < 0, self.low + width * jax.nn.sigmoid(x), self.high - width * jax.nn.sigmoid(-x))
         low, high = jax.lax.stop_gradient((self.low, self.high))
-        return _keep_open(y, jnp.nextafter(low, high), jnp.nextafter(high, low)), log_det + jnp.log(width)
+        return keep_within(y, jnp.nextafter(low, high), jnp.nextafter(high, low)), log_det + jnp.log(width)
 
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         if self.low is None or self.high is None:
@@ -219,7 +212,7 @@ class Tanh(_Increasing):
         end = 1 - jnp.finfo(x.dtype).epsneg
         # log(1 - tanh(x)^2), free of cancellation.
         log_det = 2 * (jnp.log(jnp.asarray(2, x.dtype)) - x - jax.nn.softplus(-2 * x))
-        return _keep_open(jnp.tanh(x), -end, end), log_det
+        return keep_within(jnp.tanh(x), -end, end), log_det
 
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return jnp.arctanh(y), -jnp.log1p(-y) - jnp.log1p(y)

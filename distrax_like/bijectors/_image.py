@@ -25,16 +25,33 @@ class Image(Support):
     def _is_discrete(self) -> bool:
         return self.base.is_discrete
 
+    def preimage(self, y: Event, x: Event | None = None) -> Event:
+        """The point whose image is `y`, where a member of the base has that image to rounding, that member.
+
+        So the image of a draw is not outside by a unit in the last place, nor beside a point of a discrete set.
+
+        **Arguments:** `x`: the inverse of `y`, where it is known.
+        """
+        x = self.bijector.inverse(y) if x is None else x
+        if self.bijector.inverse_min_event_ndims:
+            return x
+        member = jax.lax.stop_gradient(self.base.nearest(x))
+        if member is x:
+            return x
+        image = self.bijector.forward(member)
+        close = jnp.abs(image - y) <= 4 * jnp.finfo(y.dtype).eps * jnp.maximum(jnp.abs(image), jnp.abs(y))
+        return jnp.where(close & (member != x), member, x)
+
     def contains(self, x: Event) -> Bool[Array, "..."]:
         image, elementwise = self.bijector.image, self.bijector.inverse_min_event_ndims == 0
         whole = isinstance(self.base.base if isinstance(self.base, Independent) else self.base, Real)
         if image is None:
-            return self.base.contains(self.bijector.inverse(x))
+            return self.base.contains(self.preimage(x))
         inside = image.contains(x)
         beyond = tuple(range(-(self.event_ndims - image.event_ndims), 0))
         inside = jnp.all(inside, axis=beyond) if beyond else inside
         # The image of the whole line is known; only of a part of it must the point be carried back.
-        return inside if whole and elementwise else inside & self.base.contains(self.bijector.inverse(x))
+        return inside if whole and elementwise else inside & self.base.contains(self.preimage(x))
 
     def ends(self) -> tuple[ArrayLike, ArrayLike]:
         increasing = self.bijector.is_increasing

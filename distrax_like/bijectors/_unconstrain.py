@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
@@ -67,8 +68,9 @@ bijector_for.register(supports.CorrelationCholesky, lambda _: CorrelationCholesk
 
 def _onto_interval(low: Array, high: Array) -> Bijector:
     # Only ends that may be infinite need the map that tells the cases apart.
+    # NumPy, since under a trace JAX's operations give tracers even of concrete arrays.
     known = not isinstance(low, Tracer) and not isinstance(high, Tracer)
-    finite = known and bool(jnp.all(jnp.isfinite(low)) & jnp.all(jnp.isfinite(high)))
+    finite = known and np.isfinite(np.asarray(low)).all() and np.isfinite(np.asarray(high)).all()
     return Sigmoid(low, high) if finite else OntoInterval(low, high)
 
 

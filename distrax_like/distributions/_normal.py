@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.scipy.special as jsp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Event, Numeric, Real, Shape, promote
+from distrax_like._misc import Event, Numeric, Real, Shape, keep_within, promote
 from distrax_like._module import parameter
 from distrax_like.special import erfcinv, expm1mx, log_ndtr, ndtr, ndtri
 from distrax_like.special._constants import HALF_LOG_2PI, HALF_LOG_HALF_PI, LOG_2, SQRT_HALF
@@ -87,11 +87,16 @@ class LogNormal(Distribution):
         return self._log()._log_prob(x)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
-        return jnp.exp(self._log()._sample(key, shape))
+        return self._exp(self._log()._sample(key, shape))
+
+    def _exp(self, x: Real) -> Real:
+        # A draw that underflows or overflows would have density zero.
+        info = jnp.finfo(x.dtype)
+        return keep_within(jnp.exp(x), info.tiny, info.max)
 
     def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Event, Real]:
         log_value = self._log()._sample(key, shape)
-        return jnp.exp(log_value), self._log()._log_prob(log_value) - log_value
+        return self._exp(log_value), self._log()._log_prob(log_value) - log_value
 
     def _cdf(self, value: Event) -> Real:
         return self._log()._cdf(jnp.log(value))

@@ -1,10 +1,12 @@
 """The distribution of the image of a draw under a bijector."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import PRNGKeyArray
 
-from distrax_like._misc import Event, Real, Shape
+from distrax_like._misc import Event, Real, Shape, keep_within, sum_trailing
 from distrax_like._module import submodule
 from distrax_like.bijectors import (
     Bijector,
@@ -75,7 +77,7 @@ class TransformedDistribution(Distribution):
         self.distribution, self.bijector = distribution, bijector
 
     @property
-    def support(self) -> Support:
+    def support(self) -> Image:
         return Image(self.distribution.support, self.bijector)
 
     def _event_shape(self) -> Shape:
@@ -84,11 +86,35 @@ class TransformedDistribution(Distribution):
     def _log_prob(self, value: Event, **kwargs) -> Real:
         outer = _after_free(self.bijector, self.distribution.support)
         if outer is None or kwargs:
-            x, log_det = self.bijector.inverse_and_log_det(value, len(self.event_shape))
+            x, log_det = self._inverse_and_log_det(value)
             return self.distribution._log_prob(x, **kwargs) + log_det
         # The inner map takes the value of the distribution to its free coordinate: log for a gamma variable.
         x, log_det = outer.inverse_and_log_det(value, len(self.event_shape))
         return self.distribution._free_density(x) + log_det
+
+    def _inverse_and_log_det(self, value: Event) -> tuple[Event, Real]:
+        x, log_det = self._with_log_det(self.bijector.inverse_and_log_det, value, len(self.event_shape))
+        return self.support.preimage(value, x), log_det
+
+    def _with_log_det(
+        self, map: Callable[[Real, int], tuple[Real, Real]], point: Event, ndims: int
+    ) -> tuple[Real, Real]:
+        """The image under the bijector or its inverse, and the log determinant over the coordinates that the density is
+        with respect to: none of a discrete set, all but the last of a simplex."""
+        bijector, support = self.bijector, self.distribution.support
+        elementwise = bijector.forward_min_event_ndims == bijector.inverse_min_event_ndims == 0
+        if support.is_discrete:
+            image, log_det = map(point, ndims)
+            return image, jnp.zeros_like(log_det)
+        if not elementwise and not _is_affine(bijector):
+            return map(point, ndims)
+        mask = support.has_measure(self.distribution.event_shape)
+        if mask is None:
+            return map(point, ndims)
+        if not elementwise:
+            self._lacks(f"density: {type(bijector).__name__} mixes the coordinates of a {type(support).__name__}")
+        image, log_det = map(point, 0)
+        return image, sum_trailing(jnp.where(mask, log_det, 0), ndims)
 
     def _log_prob_at_free(self, x: Real) -> Real:
         # `bijector_for` of an image is the bijector after that of the distribution's support.
@@ -99,13 +125,25 @@ class TransformedDistribution(Distribution):
         return self.distribution.broadcast_to(self.batch_shape)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
-        return self.bijector.forward(self._full_base()._sample(key, shape))
+        return self._keep_inside(self.bijector.forward(self._full_base()._sample(key, shape)))
 
     def _sample_and_log_prob(self, key: PRNGKeyArray, shape: Shape) -> tuple[Event, Real]:
         base = self._full_base()
         x, log_prob = base._sample_and_log_prob(key, shape)
-        y, log_det = self.bijector.forward_and_log_det(x, len(base.event_shape))
-        return y, log_prob - log_det
+        y, log_det = self._with_log_det(self.bijector.forward_and_log_det, x, len(base.event_shape))
+        return self._keep_inside(y), log_prob - log_det
+
+    def _keep_inside(self, y: Event) -> Event:
+        """Draws moved off the ends of the open image, where rounding or underflow put them; the gradient passes."""
+        image = self.bijector.image
+        if image is None or image.event_ndims or self.distribution.support.is_discrete:
+            return y
+        low, high = (jnp.asarray(end, y.dtype) for end in image.ends())
+        tiny = jnp.finfo(y.dtype).tiny
+        # The numbers next to zero are subnormal, and are taken for zero.
+        above = jnp.where(low == 0, tiny, jnp.nextafter(low, high))
+        below = jnp.where(high == 0, -tiny, jnp.nextafter(high, low))
+        return keep_within(y, above, below)
 
     def _increasing(self, method: str):
         increasing = self.bijector.is_increasing
@@ -113,31 +151,39 @@ class TransformedDistribution(Distribution):
             self._lacks(f"{method}: {type(self.bijector).__name__} is not known to be monotone")
         return increasing
 
-    def _monotone(self, method: str, mirrored: str, argument: Real) -> Real:
+    def _monotone(self, method: str, mirrored: str, x: Real, mirrored_x: Real) -> Real:
         """A method of the distribution where the map increases, that of the other tail where it decreases."""
         increasing = self._increasing(method)
+        if self.distribution.support.is_discrete and isinstance(self.distribution, TransformedDistribution):
+            self._lacks(f"{method}: apply the composition of the two maps to the discrete distribution")
+        up = getattr(self.distribution, method)(x)
         if increasing is True:
-            return getattr(self.distribution, method)(argument)
-        up, down = (getattr(self.distribution, name)(argument) for name in (method, mirrored))
-        return jnp.where(increasing, up, down)
+            return up
+        return jnp.where(increasing, up, getattr(self.distribution, mirrored)(mirrored_x))
+
+    def _tail_of(self, method: str, mirrored: str, value: Event) -> Real:
+        x = self.support.preimage(value)
+        # Of a discrete set P(X >= x) is P(X > x') for the member x' before x.
+        before = jnp.ceil(x) - 1 if self.distribution.support.is_discrete else x
+        return self._monotone(method, mirrored, x, before)
 
     def _cdf(self, value: Event) -> Real:
-        return self._monotone("cdf", "survival_function", self.bijector.inverse(value))
+        return self._tail_of("cdf", "survival_function", value)
 
     def _survival_function(self, value: Event) -> Real:
-        return self._monotone("survival_function", "cdf", self.bijector.inverse(value))
+        return self._tail_of("survival_function", "cdf", value)
 
     def _log_cdf(self, value: Event) -> Real:
-        return self._monotone("log_cdf", "log_survival_function", self.bijector.inverse(value))
+        return self._tail_of("log_cdf", "log_survival_function", value)
 
     def _log_survival_function(self, value: Event) -> Real:
-        return self._monotone("log_survival_function", "log_cdf", self.bijector.inverse(value))
+        return self._tail_of("log_survival_function", "log_cdf", value)
 
     def _quantile(self, p: Real) -> Event:
-        return self.bijector.forward(self._monotone("quantile", "inverse_survival_function", p))
+        return self.bijector.forward(self._monotone("quantile", "inverse_survival_function", p, p))
 
     def _inverse_survival_function(self, q: Real) -> Event:
-        return self.bijector.forward(self._monotone("inverse_survival_function", "quantile", q))
+        return self.bijector.forward(self._monotone("inverse_survival_function", "quantile", q, q))
 
     def _median(self) -> Event:
         self._increasing("median")
@@ -154,8 +200,8 @@ class TransformedDistribution(Distribution):
         return self.bijector.forward(self.distribution.mode())
 
     def _entropy(self) -> Real:
-        if not self.bijector.is_constant_jacobian:
+        if not self.bijector.is_constant_jacobian and not self.distribution.support.is_discrete:
             self._lacks(f"entropy in closed form: the Jacobian of {type(self.bijector).__name__} is not constant")
+        ndims = len(self.distribution.event_shape)
         origin = jnp.zeros(self.batch_shape + self.distribution.event_shape, self._float_dtype())
-        log_det = self.bijector.forward_log_det_jacobian(origin, len(self.distribution.event_shape))
-        return self.distribution.entropy() + log_det
+        return self.distribution.entropy() + self._with_log_det(self.bijector.forward_and_log_det, origin, ndims)[1]

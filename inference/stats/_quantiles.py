@@ -151,7 +151,7 @@ def count_integers(
     """
     arr = jnp.asarray(arr)
     if not isinstance(arr, Tracer):
-        size = max(int(jnp.max(arr)) + 1 if arr.size else 0, minlength or 0)
+        size = max(int(np.max(np.asarray(arr))) + 1 if arr.size else 0, minlength or 0)
         size = size if maxlength is None else min(size, maxlength)
     elif maxlength is None:
         raise ValueError("count_integers needs a maxlength where the integers are traced")
