@@ -1,4 +1,4 @@
-"""Elementwise bijectors without structure: identity, affine, exponential, softplus, sigmoid, tanh."""
+"""Elementwise bijectors: identity, affine, exponential, softplus, sigmoid, tanh."""
 
 from typing import Any
 
@@ -21,7 +21,6 @@ class _Increasing(Bijector):
 
 class Identity(_Increasing):
     """y = x."""
-
 
     def _is_constant_jacobian(self) -> bool:
         return True
@@ -127,9 +126,11 @@ class Softplus(_Increasing):
         return z if self.hinge_softness is None else self.hinge_softness * z, jax.nn.softplus(-z)
 
 
-def _keep_open(y: Real, low: Any, high: Any) -> Real:
-    """`y` moved off the ends of the open interval it lies in mathematically, where rounding put it on one: by at most
-    one unit in the last place, so that no draw is a point whose inverse is infinite. The gradient passes."""
+def _clip_to_interior(y: Real, low: Any, high: Any) -> Real:
+    """`y` clipped to [low, high], the outermost floating numbers of an open interval, with the gradient of `y`.
+
+    Rounding can put the image of a finite point on an end of the interval, whose inverse is infinite.
+    """
     return y + jax.lax.stop_gradient(jnp.clip(y, low, high) - y)
 
 
@@ -154,12 +155,12 @@ class Sigmoid(_Increasing):
         log_det = -jax.nn.softplus(x) - jax.nn.softplus(-x)
         if self.low is None or self.high is None:
             info = jnp.finfo(x.dtype)
-            return _keep_open(jax.nn.sigmoid(x), info.tiny, 1 - info.epsneg), log_det
+            return _clip_to_interior(jax.nn.sigmoid(x), info.tiny, 1 - info.epsneg), log_det
         width = self.high - self.low
-        # From the nearer end, so that points close to either are not lost to cancellation.
+        # From the nearer end, so that the distance to it does not cancel.
         y = jnp.where(x < 0, self.low + width * jax.nn.sigmoid(x), self.high - width * jax.nn.sigmoid(-x))
         low, high = jax.lax.stop_gradient((self.low, self.high))
-        return _keep_open(y, jnp.nextafter(low, high), jnp.nextafter(high, low)), log_det + jnp.log(width)
+        return _clip_to_interior(y, jnp.nextafter(low, high), jnp.nextafter(high, low)), log_det + jnp.log(width)
 
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         if self.low is None or self.high is None:
@@ -170,9 +171,9 @@ class Sigmoid(_Increasing):
 
 
 class OntoInterval(_Increasing):
-    """The reals onto an interval whose ends may be infinite, element by element.
+    """The elementwise map of the reals onto intervals whose ends may be infinite.
 
-    Sigmoid between two finite ends, y = low + exp(x) or y = high - exp(-x) for one, y = x for none.
+    It is `Sigmoid` between two finite ends, y = low + exp(x) or y = high - exp(-x) with one, and y = x with none.
     """
 
     low: Float[Array, "*#batch"] = parameter(extended_real)
@@ -185,7 +186,7 @@ class OntoInterval(_Increasing):
         return open_interval(self.low, self.high)
 
     def _pieces(self) -> tuple[Array, Array, Sigmoid]:
-        # Every formula sees finite ends, also where it is not the one that counts.
+        # Each formula gets finite ends even where it is not selected, so that its gradient is finite there.
         bounded = jnp.isfinite(self.low) & jnp.isfinite(self.high)
         low = jnp.where(jnp.isfinite(self.low), self.low, 0)
         high = jnp.where(jnp.isfinite(self.high), self.high, 0)
@@ -219,7 +220,7 @@ class Tanh(_Increasing):
         end = 1 - jnp.finfo(x.dtype).epsneg
         # log(1 - tanh(x)^2), free of cancellation.
         log_det = 2 * (jnp.log(jnp.asarray(2, x.dtype)) - x - jax.nn.softplus(-2 * x))
-        return _keep_open(jnp.tanh(x), -end, end), log_det
+        return _clip_to_interior(jnp.tanh(x), -end, end), log_det
 
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return jnp.arctanh(y), -jnp.log1p(-y) - jnp.log1p(y)

@@ -33,14 +33,14 @@ class Image(Support):
         inside = image.contains(x)
         beyond = tuple(range(-(self.event_ndims - image.event_ndims), 0))
         inside = jnp.all(inside, axis=beyond) if beyond else inside
-        # The image of the whole line is known; only of a part of it must the point be carried back.
+        # `image` is that of the whole line: where the base's support is smaller, the preimage must lie in it.
         return inside if whole and elementwise else inside & self.base.contains(self.bijector.inverse(x))
 
     def ends(self) -> tuple[ArrayLike, ArrayLike]:
         increasing = self.bijector.is_increasing
         if self.event_ndims or increasing is None:
             return super().ends()
-        # Of an infinite end the image is that of the whole line.
+        # An infinite end maps to an end of the image of the whole line.
         low, high = promote(*self.base.ends())
         lowest, highest = super().ends() if self.bijector.image is None else self.bijector.image.ends()
         at_low, at_high = (self.bijector.forward(jnp.where(jnp.isfinite(end), end, 0)) for end in (low, high))
