@@ -27,14 +27,14 @@ class Image(Support):
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         image, elementwise = self.bijector.image, self.bijector.inverse_min_event_ndims == 0
-        whole = isinstance(self.base.base if isinstance(self.base, Independent) else self.base, Real)
+        is_real = isinstance(self.base.base if isinstance(self.base, Independent) else self.base, Real)
         if image is None:
             return self.base.contains(self.bijector.inverse(x))
         inside = image.contains(x)
-        beyond = tuple(range(-(self.event_ndims - image.event_ndims), 0))
-        inside = jnp.all(inside, axis=beyond) if beyond else inside
+        axes = tuple(range(-(self.event_ndims - image.event_ndims), 0))
+        inside = jnp.all(inside, axis=axes) if axes else inside
         # `image` is that of the whole line: where the base's support is smaller, the preimage must lie in it.
-        return inside if whole and elementwise else inside & self.base.contains(self.bijector.inverse(x))
+        return inside if is_real and elementwise else inside & self.base.contains(self.bijector.inverse(x))
 
     def ends(self) -> tuple[ArrayLike, ArrayLike]:
         increasing = self.bijector.is_increasing

@@ -15,7 +15,7 @@ Axis = int | Sequence[int] | None
 
 
 def log_cumsum_exp(x: Numeric, axis: int = -1) -> Real:
-    """log Σ_{j <= i} exp(x_j) along an axis. **Returns:** the shape of `x`; `-inf` where all terms so far are.
+    """log Σ_{j <= i} exp(x_j) along an axis. **Returns:** the shape of `x`; `-inf` where all of these terms are.
 
     It is an associative scan of pairs (maximum, sum), so that leading terms of `-inf` do not make gradients NaN.
     """
@@ -28,7 +28,7 @@ def log_cumsum_exp(x: Numeric, axis: int = -1) -> Real:
         high = jnp.maximum(left[0], right[0])
         return high, left[1] * jnp.exp(left[0] - high) + right[1] * jnp.exp(right[0] - high)
 
-    # Each sum is relative to the maximum so far.
+    # Each sum is relative to the running maximum.
     level, total = jax.lax.associative_scan(add, (shift, jnp.exp(x - shift)), axis=axis % x.ndim)
     safe = jnp.where(total == 0, 1, total)
     return jnp.where(total == 0, -jnp.inf, level + jnp.log(safe))

@@ -63,7 +63,7 @@ def binomial(
     every integer up to 2^24 (2^53 in double precision). Sources: Hörmann, "The generation of binomial random variates",
     J. Stat. Comput. Simul. 46 (1993), algorithm BTRS; Loader as for `poisson`.
 
-    **Arguments:** `key`: a random key; `n`: total counts, whole and not negative; exactly one of `p` and `logits` =
+    **Arguments:** `key`: a random key; `n`: total counts, nonnegative integers; exactly one of `p` and `logits` =
     log(p / (1 - p)); `shape`: of the result, to which they broadcast; `dtype`: a floating one, by default theirs.
 
     **Returns:** draws of shape `shape`, with zero derivatives; NaN for parameters out of range.
@@ -117,18 +117,18 @@ def _poisson(key: PRNGKeyArray, mean: Real, shape: Shape) -> Real:
     def shifted(mean):
         # The hat of algorithm PTRS, relative to floor(mean), so that differences from it are exact.
         b = 0.931 + 2.53 * jnp.sqrt(mean)
-        whole = jnp.floor(mean)
-        return -0.059 + 0.02483 * b, b, 0.9277 - 3.6224 / (b - 2), whole, mean - whole, 0.43
+        centre = jnp.floor(mean)
+        return -0.059 + 0.02483 * b, b, 0.9277 - 3.6224 / (b - 2), centre, mean - centre, 0.43
 
     def log_ratio(step, mean):
         b = 0.931 + 2.53 * jnp.sqrt(mean)
-        whole = jnp.floor(mean)
-        k = jnp.maximum(whole + step, 1)
-        offset = step - (mean - whole)
+        centre = jnp.floor(mean)
+        k = jnp.maximum(centre + step, 1)
+        offset = step - (mean - centre)
         log_mass = -_stirling_error(k) - mean * _deviance(offset / mean)
-        zero = whole + step <= 0
+        zero = centre + step <= 0
         factor = (1.1239 + 1.1328 / (b - 3.4)) * jnp.where(zero, 1, jnp.sqrt(2 * jnp.pi * k))
-        return factor, jnp.where(zero, -mean, log_mass), whole + step >= 0
+        return factor, jnp.where(zero, -mean, log_mass), centre + step >= 0
 
     k = _counts(key, lambda mean: jnp.exp(-mean), lambda k, mean: mean / k, shifted, log_ratio, mean, mean)
     return jnp.where(valid, k, jnp.nan).reshape(shape)
@@ -156,21 +156,21 @@ def _binomial(key: PRNGKeyArray, n: Real, x: Real, logits: bool, shape: Shape) -
         return mean, jnp.floor(mean), rare, deviation, b
 
     def shifted(n, odds):
-        mean, whole, rare, _, b = hat(n, odds)
-        return -0.0873 + 0.0248 * b + 0.01 * rare, b, 0.92 - 4.2 / b, whole, mean - whole, 0.5
+        mean, centre, rare, _, b = hat(n, odds)
+        return -0.0873 + 0.0248 * b + 0.01 * rare, b, 0.92 - 4.2 / b, centre, mean - centre, 0.5
 
     def log_ratio(step, n, odds):
-        mean, whole, rare, deviation, b = hat(n, odds)
+        mean, centre, rare, deviation, b = hat(n, odds)
         rest = n / (1 + odds)
 
         def log_mass(inner, deviance):
             # Without the terms that do not depend on the step, and the factor (inner (n - inner))^(-1/2).
-            offset = inner - whole - (mean - whole)
+            offset = inner - centre - (mean - centre)
             deviances = mean * deviance(offset / mean) + rest * deviance(-offset / rest)
             return -deviances - _stirling_error(inner) - _stirling_error(n - inner)
 
         # The mass at 0 and at n is that of its neighbour times the ratio of the two.
-        k = whole + step
+        k = centre + step
         inner, mode = jnp.clip(k, 1, n - 1), jnp.floor(mean + rare)
         edge = jnp.where(k <= 0, n * odds, 1) * jnp.where(k >= n, n / odds, 1)
         factor = (2.83 + 5.1 / b) * deviation * edge * jnp.sqrt(inner / mode * ((n - inner) / (n - mode)))
@@ -213,13 +213,13 @@ def _counts(
     small = mean < _MIN_MEAN_FOR_REJECTION
 
     def proposals(bits, params):
-        a, b, limit, whole, fraction, shift = hat(*params)
+        a, b, limit, centre, fraction, shift = hat(*params)
         # Draw us, the distance of u to the nearer end of (-1/2, 1/2), with full relative precision.
         end = unit(bits[0] << 1, dtype) / 2
         right = bits[0] >> 31 == 1
         u = jnp.where(right, 0.5 - end, end - 0.5)
         step = jnp.floor((2 * a / end + b) * u + (fraction + shift))
-        return a, b, limit, whole, step, end, unit(bits[1], dtype)
+        return a, b, limit, centre, step, end, unit(bits[1], dtype)
 
     def invert(u, params):
         mass = jnp.where(small, mass_at_zero(*params), 1)
@@ -240,15 +240,15 @@ def _counts(
         return jax.lax.while_loop(lambda state: jnp.any(active(*state)), body, start)[0]
 
     def squeeze(bits, mean, *params):
-        _, _, limit, whole, step, end, v = proposals(bits, params)
-        k = jnp.where(small, invert(v, params), whole + step)
+        _, _, limit, centre, step, end, v = proposals(bits, params)
+        k = jnp.where(small, invert(v, params), centre + step)
         return (k,), small | ((end >= 0.07) & (v <= limit))
 
     def propose(bits, mean, *params):
-        a, b, limit, whole, step, end, v = proposals(bits, params)
+        a, b, limit, centre, step, end, v = proposals(bits, params)
         factor, log_mass, inside = log_ratio(step, *params)
         good = jnp.log(v * factor / (a / end**2 + b)) <= log_mass
-        return (whole + step,), inside & (good | ((end >= 0.07) & (v <= limit)))
+        return (centre + step,), inside & (good | ((end >= 0.07) & (v <= limit)))
 
     # 32 bits are enough for any dtype: counts are integers, and the grid of 2^32 uniform numbers is finer.
     return rejection(key, 2, jnp.dtype("uint32"), propose, mean, *params, squeeze=squeeze)[0]

@@ -266,7 +266,7 @@ def log_gamma_slope(a: Real, log_x: Real) -> Real:
 
 
 def _log_ratio(x: Real, a: Real) -> Real:
-    """log(x / a), accurate for x near a."""
+    """log(x / a), accurate where x and a are close."""
     e = (x - a) / a
     close = jnp.abs(e) < 0.5
     return jnp.where(close, jnp.log1p(jnp.where(close, e, 0)), jnp.log(x / a))

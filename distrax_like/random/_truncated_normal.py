@@ -114,13 +114,13 @@ def truncated_normal_slopes(lower: Real, upper: Real, x: Real) -> tuple[Real, Re
     below = _scaled_mass(jnp.where(tail, low, jnp.where(left, -y, 0)), jnp.where(tail, y, jnp.where(left, -low, 1)))
     # The masses between zero and either end or y, in units of the density at zero.
     to_low, to_high, to_y = (_ROOT_HALF_PI * _half_mass(jnp.abs(z)) for z in (low, high, y))
-    whole = jnp.where(tail, _scaled_mass(jnp.where(tail, low, 0), high), to_low + to_high)
+    total = jnp.where(tail, _scaled_mass(jnp.where(tail, low, 0), high), to_low + to_high)
     from_zero = jnp.exp(_half_difference(low, jnp.zeros_like(y)))
     z = jnp.where(left, y, 0)
     around_low = jnp.where(left, (to_y + to_high) * jnp.exp(_half_difference(low, z)), above * from_zero)
     around_high = jnp.where(left, below * jnp.exp(-(z**2) / 2), to_low + to_y)
-    by_low = jnp.where(tail, above, around_low) / whole
-    by_high = jnp.where(tail, below, around_high) / whole * jnp.exp(_half_difference(high, y))
+    by_low = jnp.where(tail, above, around_low) / total
+    by_high = jnp.where(tail, below, around_high) / total * jnp.exp(_half_difference(high, y))
     return jnp.where(mirrored, by_high, by_low), jnp.where(mirrored, by_low, by_high)
 
 
