@@ -16,7 +16,7 @@ from distrax_like.supports import nonnegative, positive
 
 _BATCHED: Any = object()
 
-#: What a kernel adds to and multiplies with.
+#: What can be added to a kernel or multiplied with it.
 Operand: TypeAlias = "Kernel | float | Array"
 
 
@@ -33,10 +33,10 @@ class Kernel(Module):
     #: The number of trailing dimensions of a point.
     feature_ndims: int = eqx.field(static=True, init=False, default=1)
 
-    # What a kernel is made of, for one pair or set of points and parameters without batch dimensions.
+    # Hooks, for parameters without batch dimensions and one pair or set of points.
 
     def _apply(self, x1: Real, x2: Real) -> Real:
-        raise NotImplementedError(f"{type(self).__name__} does not say what its covariance is")
+        raise NotImplementedError(f"{type(self).__name__} does not define its covariance, `_apply`")
 
     def _matrix(self, x1: Real, x2: Real | None) -> Real:
         """The covariances of n points and m others, or of n points with themselves."""
@@ -46,7 +46,7 @@ class Kernel(Module):
     def _diag(self, x: Real) -> Real:
         return jax.vmap(self._apply)(x, x)
 
-    # What follows from it.
+    # Public methods, which follow from the hooks.
 
     @compiled("example_ndims")
     def apply(self, x1: Numeric, x2: Numeric, example_ndims: int = 0) -> Real:
@@ -72,8 +72,8 @@ class Kernel(Module):
     def matrix(self, x1: Numeric, x2: Numeric | None = None) -> Real:
         """The covariances of all pairs of two sets of points.
 
-        **Arguments:** `x1`: shape `batch + (n,) + feature`; `x2`: shape `batch + (m,) + feature`, the first set again
-        where not given, which makes the diagonal exact.
+        **Arguments:** `x1`: shape `batch + (n,) + feature`; `x2`: shape `batch + (m,) + feature`; the default is
+        the first set, with an exact diagonal.
 
         **Returns:** shape `batch + (n, m)`.
         """
@@ -115,7 +115,7 @@ class Kernel(Module):
         **Arguments:** `x1`: shape `(n,) + feature`; `x2`: shape `(m,) + feature`; `v`: shape `(m,)`; `block_size`:
         rows.
 
-        **Returns:** shape `(n,)`. A kernel with batch dimensions is for `jax.vmap`.
+        **Returns:** shape `(n,)`. Use `jax.vmap` for kernels with batch dimensions.
         """
         x1, x2, v = promote(x1, x2, v)
         return jax.lax.map(lambda x: self._matrix(x[None], x2)[0] @ v, x1, batch_size=block_size)
@@ -138,7 +138,7 @@ class Kernel(Module):
         kernel, axes = self, jax.tree.map(lambda _: None, self)
         if self.batch_shape:
             kernel = self.broadcast_to(shape)._map_batch(lambda x, n: jnp.reshape(x, (size, *x.shape[x.ndim - n :])))
-            # Zero for what is batched, None for the rest; the placeholder tells them apart.
+            # The axes to map over: 0 for batched leaves, which the placeholder marks, None for the others.
             marked = kernel._map_batch(lambda x, n: _BATCHED)
             axes = jax.tree.map(lambda x: 0 if x is _BATCHED else None, marked)
         flat = [
@@ -275,7 +275,7 @@ class Power(Kernel):
 
 
 class FeatureScaled(Kernel):
-    """k(x / s, y / s) for a positive scale s of each feature: a length scale of its own for each (ARD).
+    """k(x / s, y / s) with a positive length scale s for each feature (automatic relevance determination).
 
     **Arguments:** `kernel`: of vectors; `scale_diag`: s, of shape `batch + (d,)`, or `inverse_scale_diag`, 1 / s.
 

@@ -11,15 +11,16 @@ from distrax_like.supports import positive
 
 from ._kernel import Kernel
 
-# Up to this many features a sum of squared differences is as fast as a matrix product, and exact.
+# Up to this many features a sum of squared differences is as fast as a matrix product, and it does not cancel.
 _MAX_FEATURES_FOR_DIFFERENCES = 16
 
 
 def squared_distances(x1: Float[Array, "n d"], x2: Float[Array, "m d"] | None) -> Float[Array, "n m"]:
     """|x - y|^2 for all pairs of two sets of vectors, or of one set with itself.
 
-    By differences for few features; by |x|^2 + |y|^2 - 2 x.y around the mean of the first set for many, where
-    cancellation is small against the spread of the points. The diagonal of a set with itself is exactly zero.
+    They are sums of squared differences for few features. For many they are |x|^2 + |y|^2 - 2 x.y with the mean of the
+    first set as the origin, so that the rounding error is relative to the spread of the points. The diagonal of a set
+    with itself is exactly zero.
     """
     y = x1 if x2 is None else x2
     if x1.shape[-1] <= _MAX_FEATURES_FOR_DIFFERENCES:
@@ -36,7 +37,8 @@ class Stationary(Kernel):
     """Base of kernels amplitude^2 f(|x - y|^2 / length_scale^2) with f(0) = 1; a subclass writes `_shape`, that is f.
 
     **Arguments:** `amplitude`: positive (1 where not given); `length_scale`: positive (1 where not given), or
-    `inverse_length_scale`; `feature_ndims`: dimensions of a point. Length scales by feature: `FeatureScaled`.
+    `inverse_length_scale`; `feature_ndims`: dimensions of a point. `FeatureScaled` has a length scale
+    for each feature.
 
     **Raises:** `ValueError` where both length scales are given.
     """
@@ -95,41 +97,41 @@ class ExponentiatedQuadratic(Stationary):
 
 
 @jax.custom_jvp
-def _matern0(q: Real) -> Real:
+def _matern_one_half(q: Real) -> Real:
     return jnp.exp(-jnp.sqrt(q))
 
 
-@_matern0.defjvp
+@_matern_one_half.defjvp
 def _(primals, tangents):
     (q,), (tangent,) = primals, tangents
     positive_q = jnp.where(q > 0, q, 1)
-    # At equal points the distance has no derivative; zero, the middle of the two slopes, is the useful one.
-    slope = jnp.where(q > 0, -_matern0(q) / (2 * jnp.sqrt(positive_q)), 0)
-    return _matern0(q), slope * tangent
+    # exp(-s) has no derivative at distance 0: zero is the mean of the one-sided ones.
+    slope = jnp.where(q > 0, -_matern_one_half(q) / (2 * jnp.sqrt(positive_q)), 0)
+    return _matern_one_half(q), slope * tangent
 
 
 @jax.custom_jvp
-def _matern1(q: Real) -> Real:
+def _matern_three_halves(q: Real) -> Real:
     s = jnp.sqrt(q)
     return (1 + s) * jnp.exp(-s)
 
 
-@_matern1.defjvp
+@_matern_three_halves.defjvp
 def _(primals, tangents):
     (q,), (tangent,) = primals, tangents
-    return _matern1(q), -_matern0(q) / 2 * tangent
+    return _matern_three_halves(q), -_matern_one_half(q) / 2 * tangent
 
 
 @jax.custom_jvp
-def _matern2(q: Real) -> Real:
+def _matern_five_halves(q: Real) -> Real:
     s = jnp.sqrt(q)
     return (1 + s + q / 3) * jnp.exp(-s)
 
 
-@_matern2.defjvp
+@_matern_five_halves.defjvp
 def _(primals, tangents):
     (q,), (tangent,) = primals, tangents
-    return _matern2(q), -_matern1(q) / 6 * tangent
+    return _matern_five_halves(q), -_matern_three_halves(q) / 6 * tangent
 
 
 class MaternOneHalf(Stationary):
@@ -138,7 +140,7 @@ class MaternOneHalf(Stationary):
     __init__ = Stationary.__init__
 
     def _shape(self, square: Real) -> Real:
-        return _matern0(square)
+        return _matern_one_half(square)
 
 
 class MaternThreeHalves(Stationary):
@@ -147,7 +149,7 @@ class MaternThreeHalves(Stationary):
     __init__ = Stationary.__init__
 
     def _shape(self, square: Real) -> Real:
-        return _matern1(3 * square)
+        return _matern_three_halves(3 * square)
 
 
 class MaternFiveHalves(Stationary):
@@ -156,4 +158,4 @@ class MaternFiveHalves(Stationary):
     __init__ = Stationary.__init__
 
     def _shape(self, square: Real) -> Real:
-        return _matern2(5 * square)
+        return _matern_five_halves(5 * square)

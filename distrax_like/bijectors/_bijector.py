@@ -16,7 +16,7 @@ T = TypeVar("T", covariant=True)
 
 @runtime_checkable
 class Transformable(Protocol[T]):
-    """What a bijector maps by asking it: a distribution."""
+    """What a bijector transforms by calling its `_transform`: a distribution."""
 
     def _transform(self, bijector: "Bijector") -> T: ...
 
@@ -28,13 +28,13 @@ class Bijector(Module):
     log of the absolute Jacobian determinant of the map in that direction, one number for each event of the smallest
     rank the map acts on (or anything that broadcasts to that). Everything public follows from these two.
 
-    Where it is not an elementwise map of unknown direction, it says more of itself:
+    The defaults of the other hooks are those of an elementwise map about which nothing more is known:
 
     - `_min_event_ndims`: the number of dimensions of the smallest event on either side: 0 for elementwise maps, 1 for
       maps of vectors, 2 for maps of matrices.
     - `_is_constant_jacobian`: whether the log determinant is the same at every point.
     - `_is_increasing`: whether a monotone elementwise map increases; with it a transformed distribution has a cdf.
-    - `_image`: the image of the reals, with which a transformed distribution knows its support without an inverse.
+    - `_image`: the image of the reals, from which a transformed distribution knows its support without the inverse.
     - `_forward_event_shape`, `_inverse_event_shape`: where the two sides have different shapes.
     """
 
@@ -79,7 +79,7 @@ class Bijector(Module):
 
     @property
     def is_increasing(self) -> Bool[Array, "..."] | bool | None:
-        """Whether an elementwise map increases: True, False, an array of truths by batch, or None where unknown."""
+        """Whether an elementwise map increases: True, False, an array of booleans by batch, or None where unknown."""
         return self._is_increasing()
 
     @property
@@ -127,16 +127,16 @@ class Bijector(Module):
 
     @compiled("direction")
     def _map(self, value: Numeric, *, direction: str) -> Real:
-        hook, least = self._in_direction(direction)
-        return hook(self._cast(value, direction, least))[0]
+        hook, min_ndims = self._in_direction(direction)
+        return hook(self._cast(value, direction, min_ndims))[0]
 
     @compiled("direction", "event_ndims")
     def _map_and_log_det(self, value: Numeric, *, direction: str, event_ndims: int | None) -> tuple[Real, Real]:
-        hook, least = self._in_direction(direction)
+        hook, min_ndims = self._in_direction(direction)
         method = f"{direction}_and_log_det"
-        value = self._cast(value, method, least)
+        value = self._cast(value, method, min_ndims)
         image, log_det = hook(value)
-        return image, self._reduce(log_det, value, least, event_ndims, method)
+        return image, self._reduce(log_det, value, min_ndims, event_ndims, method)
 
     def _in_direction(self, direction: str) -> tuple[Callable[[Real], tuple[Real, Real]], int]:
         """The hook of a direction, and the number of dimensions of the smallest event it takes."""
@@ -161,22 +161,22 @@ class Bijector(Module):
             return value._transform(self)
         return self.forward(value)
 
-    def _cast(self, value: Numeric, method: str, least: int) -> Real:
+    def _cast(self, value: Numeric, method: str, min_ndims: int) -> Real:
         value = promote(value)
-        if value.ndim < least:
+        if value.ndim < min_ndims:
             raise ValueError(
-                f"{type(self).__name__}.{method} acts on events of at least {least} dimensions, "
+                f"{type(self).__name__}.{method} acts on events of at least {min_ndims} dimensions, "
                 f"got an array of shape {value.shape}"
             )
         return value
 
-    def _reduce(self, log_det: Real, value: Real, least: int, event_ndims: int | None, method: str) -> Real:
+    def _reduce(self, log_det: Real, value: Real, min_ndims: int, event_ndims: int | None, method: str) -> Real:
         """The log determinant summed over event dimensions beyond the smallest ones the map acts on."""
-        event_ndims = least if event_ndims is None else event_ndims
-        if not least <= event_ndims <= value.ndim:
+        event_ndims = min_ndims if event_ndims is None else event_ndims
+        if not min_ndims <= event_ndims <= value.ndim:
             raise ValueError(
-                f"{type(self).__name__}.{method}: event_ndims must lie between {least} and the {value.ndim} dimensions "
-                f"of the value, got {event_ndims}"
+                f"{type(self).__name__}.{method}: event_ndims must lie between {min_ndims} and the {value.ndim} "
+                f"dimensions of the value, got {event_ndims}"
             )
-        shape = jnp.broadcast_shapes(log_det.shape, value.shape[: value.ndim - least])
-        return sum_trailing(jnp.broadcast_to(log_det, shape), event_ndims - least)
+        shape = jnp.broadcast_shapes(log_det.shape, value.shape[: value.ndim - min_ndims])
+        return sum_trailing(jnp.broadcast_to(log_det, shape), event_ndims - min_ndims)

@@ -14,7 +14,7 @@ from ._bijector import Bijector
 
 class Chain(Bijector):
     """The composition of bijectors, the last of which is applied first: `Chain([Exp(), Softplus()])` is
-    y = exp(softplus(x)). Of none, the identity.
+    y = exp(softplus(x)). Without bijectors it is the identity.
 
     **Arguments:** `bijectors`: a sequence of bijectors.
     """
@@ -28,8 +28,8 @@ class Chain(Bijector):
         self.bijectors = tuple(bijectors)
 
     def _ranks(self) -> list[int]:
-        """Event dimensions of the smallest event the chain acts on, before and after each map, from its input on."""
-        # Starting from the input, a map that needs more dimensions than are there raises the rank of all before it.
+        """The number of dimensions of the smallest event the chain acts on: at its input, then after each map."""
+        # A map that needs more event dimensions than it is given raises the rank of all maps before it.
         need, rank = 0, 0
         for b in reversed(self.bijectors):
             need = max(need, b.forward_min_event_ndims - rank)
@@ -51,7 +51,7 @@ class Chain(Bijector):
         for b in self.bijectors:
             if (increasing := b.is_increasing) is None:
                 return None
-            result = result == increasing  # of booleans: two decreasing maps make an increasing one
+            result = result == increasing  # equal booleans: two decreasing maps make an increasing one
         return result
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:

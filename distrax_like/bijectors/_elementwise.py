@@ -1,4 +1,4 @@
-"""Elementwise bijectors without structure: identity, affine, exponential, softplus, sigmoid, tanh."""
+"""Elementwise bijectors: identity, affine, exponential, softplus, sigmoid, tanh."""
 
 
 import jax
@@ -20,7 +20,6 @@ class _Increasing(Bijector):
 
 class Identity(_Increasing):
     """y = x."""
-
 
     def _is_constant_jacobian(self) -> bool:
         return True
@@ -149,7 +148,7 @@ class Sigmoid(_Increasing):
             info = jnp.finfo(x.dtype)
             return keep_within(jax.nn.sigmoid(x), info.tiny, 1 - info.epsneg), log_det
         width = self.high - self.low
-        # From the nearer end, so that points close to either are not lost to cancellation.
+        # From the nearer end, so that the distance to it does not cancel.
         y = jnp.where(x < 0, self.low + width * jax.nn.sigmoid(x), self.high - width * jax.nn.sigmoid(-x))
         low, high = jax.lax.stop_gradient((self.low, self.high))
         return keep_within(y, jnp.nextafter(low, high), jnp.nextafter(high, low)), log_det + jnp.log(width)
@@ -163,9 +162,9 @@ class Sigmoid(_Increasing):
 
 
 class OntoInterval(_Increasing):
-    """The reals onto an interval whose ends may be infinite, element by element.
+    """The elementwise map of the reals onto intervals whose ends may be infinite.
 
-    Sigmoid between two finite ends, y = low + exp(x) or y = high - exp(-x) for one, y = x for none.
+    It is `Sigmoid` between two finite ends, y = low + exp(x) or y = high - exp(-x) with one, and y = x with none.
     """
 
     low: Float[Array, "*#batch"] = parameter(extended_real)
@@ -178,7 +177,7 @@ class OntoInterval(_Increasing):
         return open_interval(self.low, self.high)
 
     def _pieces(self) -> tuple[Array, Array, Sigmoid]:
-        # Every formula sees finite ends, also where it is not the one that counts.
+        # Each formula gets finite ends even where it is not selected, so that its gradient is finite there.
         bounded = jnp.isfinite(self.low) & jnp.isfinite(self.high)
         low = jnp.where(jnp.isfinite(self.low), self.low, 0)
         high = jnp.where(jnp.isfinite(self.high), self.high, 0)

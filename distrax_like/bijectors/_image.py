@@ -44,20 +44,20 @@ class Image(Support):
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         image, elementwise = self.bijector.image, self.bijector.inverse_min_event_ndims == 0
-        whole = isinstance(self.base.base if isinstance(self.base, Independent) else self.base, Real)
+        is_real = isinstance(self.base.base if isinstance(self.base, Independent) else self.base, Real)
         if image is None:
             return self.base.contains(self.preimage(x))
         inside = image.contains(x)
-        beyond = tuple(range(-(self.event_ndims - image.event_ndims), 0))
-        inside = jnp.all(inside, axis=beyond) if beyond else inside
-        # The image of the whole line is known; only of a part of it must the point be carried back.
-        return inside if whole and elementwise else inside & self.base.contains(self.preimage(x))
+        axes = tuple(range(-(self.event_ndims - image.event_ndims), 0))
+        inside = jnp.all(inside, axis=axes) if axes else inside
+        # `image` is that of the whole line: where the base's support is smaller, the preimage must lie in it.
+        return inside if is_real and elementwise else inside & self.base.contains(self.preimage(x))
 
     def ends(self) -> tuple[ArrayLike, ArrayLike]:
         increasing = self.bijector.is_increasing
         if self.event_ndims or increasing is None:
             return super().ends()
-        # Of an infinite end the image is that of the whole line.
+        # An infinite end maps to an end of the image of the whole line.
         low, high = promote(*self.base.ends())
         lowest, highest = super().ends() if self.bijector.image is None else self.bijector.image.ends()
         at_low, at_high = (self.bijector.forward(jnp.where(jnp.isfinite(end), end, 0)) for end in (low, high))

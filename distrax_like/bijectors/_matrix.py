@@ -35,7 +35,7 @@ def _with_diagonal(x: Real, diagonal: Real) -> Real:
 
 
 class FillTriangular(Bijector):
-    """Vectors of length n (n + 1) / 2 as lower (or upper) triangular n x n matrices, in the order of
+    """The map of vectors of length n (n + 1) / 2 to lower (or upper) triangular n x n matrices, in the order of
     `distrax_like.math.fill_triangular`."""
 
     upper: bool = eqx.field(static=True)
@@ -63,7 +63,7 @@ class FillTriangular(Bijector):
 
 
 class TransformDiagonal(Bijector):
-    """The map of matrices that applies a bijector to the diagonal and leaves the rest alone.
+    """The map of matrices that applies a bijector to the diagonal and leaves the other entries unchanged.
 
     **Arguments:** `diag_bijector`: a bijector of scalars or of vectors.
     """
@@ -89,10 +89,10 @@ class TransformDiagonal(Bijector):
 
 
 class FillScaleTriL(Bijector):
-    """Vectors of length n (n + 1) / 2 as lower triangular matrices with a transformed diagonal: Cholesky factors.
+    """The map of vectors of length n (n + 1) / 2 to Cholesky factors: triangular matrices with a transformed diagonal.
 
     **Arguments:** `diag_bijector`: applied to the diagonal (default `Softplus()`); `diag_shift`: added to the diagonal
-    after that, to keep the matrix away from singular ones (default 1e-5; None for no shift).
+    after that, to keep the matrix from being nearly singular (default 1e-5; None for no shift).
     """
 
     diag_bijector: Bijector = submodule(lambda self: 1 - self.diag_bijector.forward_min_event_ndims)
@@ -106,7 +106,7 @@ class FillScaleTriL(Bijector):
         return 1, 2
 
     def _chain(self, dtype: Any) -> Bijector:
-        # In the dtype of the value: a default shift must not widen a float32 vector.
+        # Cast to the dtype of the value: the default shift must not widen a float32 vector.
         shift = Identity() if self.diag_shift is None else Shift(self.diag_shift[..., None].astype(dtype))
         return Chain([TransformDiagonal(Chain([shift, self.diag_bijector])), FillTriangular()])
 
@@ -127,12 +127,11 @@ class FillScaleTriL(Bijector):
 
 
 class CholeskyOuterProduct(Bijector):
-    """L L^T of a lower triangular matrix L with a positive diagonal; the inverse is the Cholesky factor.
+    """Y = L L^T for a lower triangular matrix L with a positive diagonal; the inverse is the Cholesky factorisation.
 
-    log |det| = n log 2 + sum_i (n - i) log L_ii for i = 0, …, n - 1, over the lower triangle (Muirhead 1982, theorem
-    2.1.9).
+    As a map between lower triangles it has log |det| = n log 2 + sum_i (n - i) log L_ii, i = 0, …, n - 1 (Muirhead
+    1982, theorem 2.1.9).
     """
-
 
     def _min_event_ndims(self) -> tuple[int, int]:
         return 2, 2
@@ -152,12 +151,11 @@ class CholeskyOuterProduct(Bijector):
 
 
 class CorrelationCholesky(Bijector):
-    """Vectors of length n (n - 1) / 2 as Cholesky factors of n x n correlation matrices.
+    """The map of vectors of length n (n - 1) / 2 to Cholesky factors of n x n correlation matrices.
 
     Row i of the factor is `(x_i, 1, 0, …) / sqrt(1 + |x_i|^2)` with i entries x_i, so every row has length one and a
-    positive last entry. The Jacobian determinant is over the strictly lower triangle.
+    positive last entry. The Jacobian determinant is that of the map to the strictly lower triangle.
     """
-
 
     def _min_event_ndims(self) -> tuple[int, int]:
         return 1, 2

@@ -67,15 +67,15 @@ bijector_for.register(supports.CorrelationCholesky, lambda _: CorrelationCholesk
 
 
 def _onto_interval(low: Array, high: Array) -> Bijector:
-    # Only ends that may be infinite need the map that tells the cases apart.
-    # NumPy, since under a trace JAX's operations give tracers even of concrete arrays.
+    # `OntoInterval` is needed only where an end may be infinite. By NumPy, since under a trace JAX's operations give
+    # tracers even of concrete arrays.
     known = not isinstance(low, Tracer) and not isinstance(high, Tracer)
     finite = known and np.isfinite(np.asarray(low)).all() and np.isfinite(np.asarray(high)).all()
     return Sigmoid(low, high) if finite else OntoInterval(low, high)
 
 
 class Unconstrained(eqx.Module, Generic[M]):
-    """The free parameters of a distribution, bijector or kernel: a node without methods that `constrain` turns back.
+    """The free parameters of a distribution, bijector or kernel: a pytree node without methods, undone by `constrain`.
 
     Its parameter leaves are unconstrained reals that an optimizer may move anywhere.
     """
@@ -94,8 +94,8 @@ def unconstrain(tree: T) -> T: ...
 def unconstrain(tree: Any) -> Any:
     """Replaces each distribution, bijector and kernel in a pytree by its free parameters; see `constrain`.
 
-    Every parameter goes through the inverse of `bijector_for` of its support. All else passes through: other leaves,
-    neural networks, and the modules' own data.
+    Every parameter is mapped by the inverse of the bijector of its support, `bijector_for`. Everything else is left
+    unchanged: other leaves, neural networks, and the modules' own data.
 
     **Raises:** `ValueError` where the tree holds free parameters already.
     """
@@ -132,7 +132,7 @@ def constrain(tree: Any) -> Any:
 def _free(module: Module) -> Module:
     def visit(spec: Any, value: Any) -> Any:
         if isinstance(spec.role, _Parameter):
-            # The place of a parameter tied by `eqx.nn.Shared` holds a marker; what it is tied to is made free.
+            # A parameter tied by `eqx.nn.Shared` is a marker here; the array it is tied to is transformed elsewhere.
             if not eqx.is_array_like(value):
                 return value
             return bijector_for(resolve_support(spec, module)).inverse(value)
@@ -161,7 +161,7 @@ def _fields(module: Module) -> list[tuple[Any, Any]]:
 
 
 def _inside(fn: Any, value: Any) -> Any:
-    """`fn` of the modules inside the value of a field; static values and foreign leaves are left alone."""
+    """`fn` of the modules inside the value of a field; static values and other leaves are left unchanged."""
     return jtu.tree_map(lambda x: fn(x) if isinstance(x, Module) else x, value, is_leaf=lambda x: isinstance(x, Module))
 
 
@@ -179,8 +179,8 @@ def trainable(tree: T) -> T:
     def flags(module: Module) -> Module:
         changes = {}
         for spec, value in _fields(module):
-            held = isinstance(spec.role, _Data)
-            changes[spec.name] = jtu.tree_map(lambda x: False if held else visit(x), value, is_leaf=_is_node)
+            is_data = isinstance(spec.role, _Data)
+            changes[spec.name] = jtu.tree_map(lambda x: False if is_data else visit(x), value, is_leaf=_is_node)
         return copy_with(module, **changes)
 
     return jtu.tree_map(visit, tree, is_leaf=_is_node)

@@ -1,5 +1,4 @@
-"""Bijectors of vectors: affine maps, simplexes, ordered vectors, the sphere, permutation of entries."""
-
+"""Bijectors of vectors: affine maps, simplexes, ordered vectors, the sphere."""
 
 import jax
 import jax.numpy as jnp
@@ -63,11 +62,10 @@ class ScaleMatvecTriL(Bijector):
 
 
 class SoftmaxCentered(Bijector):
-    """Vectors of n - 1 numbers as interior points of the simplex of n: the softmax of (x, 0).
+    """The map of vectors of n - 1 numbers to interior points of the simplex of n numbers: y = softmax((x, 0)).
 
-    The Jacobian determinant, over the first n - 1 coordinates, is the product of all n.
+    The Jacobian determinant of the first n - 1 coordinates of y is the product of all n.
     """
-
 
     def _min_event_ndims(self) -> tuple[int, int]:
         return 1, 1
@@ -91,8 +89,7 @@ class SoftmaxCentered(Bijector):
 
 
 class Ascending(Bijector):
-    """Vectors as increasing vectors: y_0 = x_0 and y_i = y_{i-1} + log(1 + exp(x_i))."""
-
+    """The map of vectors to increasing vectors: y_0 = x_0 and y_i = y_{i-1} + log(1 + exp(x_i))."""
 
     def _min_event_ndims(self) -> tuple[int, int]:
         return 1, 1
@@ -107,12 +104,12 @@ class Ascending(Bijector):
 
 
 class UnitVector(Bijector):
-    """Vectors of n - 1 numbers as points of the sphere in n dimensions, by the inverse stereographic projection
+    """The map of vectors of n - 1 numbers to points of the unit sphere in n dimensions.
 
-    y = (2 x, |x|^2 - 1) / (|x|^2 + 1), which misses only the pole (0, …, 0, 1). Being conformal, it changes areas by
-    (2 / (1 + |x|^2))^(n-1); that is the Jacobian determinant given, with respect to the surface measure.
+    It is the inverse stereographic projection y = (2 x, |x|^2 - 1) / (|x|^2 + 1), whose image lacks only the pole
+    (0, …, 0, 1). The map is conformal, so its Jacobian determinant with respect to the surface measure is
+    (2 / (1 + |x|^2))^(n-1).
     """
-
 
     def _min_event_ndims(self) -> tuple[int, int]:
         return 1, 1

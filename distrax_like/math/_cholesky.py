@@ -1,4 +1,4 @@
-"""Cholesky factors: of matrices that rounding has made singular, of low rank, and of matrices that have changed."""
+"""Cholesky factors of nearly singular matrices, of low rank, and of matrices that have been updated."""
 
 from typing import Any, NamedTuple
 
@@ -13,8 +13,8 @@ from distrax_like._misc import Numeric, promote
 def jittered_cholesky(matrix: Float[Array, "... n n"], jitter: Float[Array, ""] | float) -> Float[Array, "... n n"]:
     """The lower Cholesky factor of a covariance matrix plus `jitter` on its diagonal.
 
-    Where that fails, the jitter of the failing matrices grows tenfold, up to six times; NaN where all fail. The
-    derivative is that of the factor at the jitter found.
+    Where the factorisation fails, the jitter of that matrix is multiplied by ten, up to six times; where all fail, the
+    factor is NaN. The derivative is that of the factor at the jitter found.
 
     **Arguments:** `matrix`: symmetric, its lower triangle is read; `jitter`: positive, added as it is.
     """
@@ -49,7 +49,7 @@ def _(primals, tangents):
 
 
 class LowRankCholesky(NamedTuple):
-    """A factor of low rank, its rank, and the diagonal that it leaves of the matrix."""
+    """A factor of low rank, its rank, and the diagonal of the residual, the matrix less L L^T."""
 
     factor: Float[Array, "... n k"]
     rank: Int[Array, "..."]
@@ -59,7 +59,7 @@ class LowRankCholesky(NamedTuple):
 def _partial(
     matrix: Float[Array, "... n n"], max_rank: int, enough: Any
 ) -> tuple[LowRankCholesky, Int[Array, "... n"]]:
-    """Pivoted Cholesky until `max_rank` columns or `enough(residual diagonal)`; and the order of the pivots."""
+    """Pivoted Cholesky up to `max_rank` columns or until `enough(residual diagonal)`, and the order of the pivots."""
     n = matrix.shape[-1]
     rows = jnp.arange(n)
 
@@ -67,7 +67,7 @@ def _partial(
         factor, diag, order, rank, rest = carry
         going = ~enough(diag) & (jnp.max(diag, -1) > 0)
         pivot = jnp.argmax(diag, -1)[..., None]
-        # The column of the matrix less what the columns so far make of it.
+        # The column of the residual of the columns so far.
         column = jnp.take_along_axis(matrix, pivot[..., None], -1)[..., 0]
         row = jnp.take_along_axis(factor, pivot[..., None], -2)[..., 0, :]
         column = column - jnp.sum(factor * row[..., None, :], -1)
@@ -76,7 +76,7 @@ def _partial(
         scale = jnp.sqrt(jnp.where(going[..., None], top, 1))
         column = jnp.where(here, scale, jnp.where(rest, column / scale, 0))
         column = jnp.where(going[..., None], column, 0)
-        # Rounding may leave a little below zero; what has been a pivot is done.
+        # Rounding can leave a small negative residual. That of a pivot is exactly zero.
         diag = jnp.where(going[..., None], jnp.where(here, 0, jnp.maximum(diag - column**2, 0)), diag)
         factor = factor.at[..., i].set(column)
         order = order.at[..., i].set(jnp.where(going, pivot[..., 0], order[..., i]))
@@ -88,7 +88,7 @@ def _partial(
     factor = jnp.zeros((*lead, n, max_rank), matrix.dtype)
     begin = (factor, diag, order, jnp.zeros(lead, int), jnp.ones((*lead, n), bool))
     factor, diag, order, rank, rest = jax.lax.fori_loop(0, max_rank, step, begin)
-    # The rows that were no pivots follow in their own order.
+    # The rows that were not pivots follow in their original order.
     place = jnp.where(rest, n + rows, _inverse_order(order))
     return LowRankCholesky(factor, rank, diag), jnp.argsort(place, -1)
 
@@ -104,9 +104,10 @@ def pivoted_cholesky(
 ) -> Any:
     """A factor L of shape `(..., n, max_rank)` with L L^T close to a positive semidefinite matrix.
 
-    Each step takes the row with the largest diagonal entry left, and stops, leaving columns of zeros, where every entry
-    of the diagonal is known to within `diag_rtol` of itself. With `return_pivoting_order` also a permutation of the
-    rows, pivots first, that makes the factor lower triangular. Differentiable where the order does not change.
+    Each step takes the row with the largest diagonal entry of the residual as the pivot, until all these entries are at
+    most `diag_rtol` times those of the matrix; the remaining columns are zero. With `return_pivoting_order` the result
+    also has the permutation of the rows, pivots first, that makes the factor lower triangular. The factor is
+    differentiable where the order does not change.
 
     H. Harbrecht, M. Peters and R. Schneider, On the low-rank approximation by the pivoted Cholesky decomposition
     (2012).
@@ -121,10 +122,10 @@ def pivoted_cholesky(
 def low_rank_cholesky(
     matrix: Numeric, max_rank: int, trace_atol: float = 0.0, trace_rtol: float = 0.0
 ) -> LowRankCholesky:
-    """`pivoted_cholesky`, stopped by the trace that it leaves: below `trace_atol`, or `trace_rtol` of the whole.
+    """`pivoted_cholesky` until the trace of the residual is below `trace_atol`, or `trace_rtol` times the whole trace.
 
     **Returns:** `LowRankCholesky`: the factor of shape `(..., n, max_rank)`, whose columns from the rank on are 0, the
-    rank, and the diagonal of the matrix less L L^T.
+    rank, and the diagonal of the residual, the matrix less L L^T.
     """
     matrix = promote(matrix)
     trace = jnp.trace(matrix, axis1=-2, axis2=-1)
@@ -157,7 +158,7 @@ def cholesky_concat(chol: Numeric, cols: Numeric) -> Float[Array, "... z z"]:
 def cholesky_update(chol: Numeric, update_vector: Numeric, multiplier: Numeric = 1.0) -> Float[Array, "... n n"]:
     """The lower Cholesky factor of L L^T + multiplier u u^T, in O(n^2) work.
 
-    A negative multiplier takes away; where nothing positive definite is left, the result is NaN.
+    For a negative multiplier (a downdate) the result is NaN where that matrix is not positive definite.
 
     **Arguments:** `chol`: L, shape `(..., n, n)`; `update_vector`: u, shape `(..., n)`; `multiplier`: shape `(...)`;
     leading dimensions broadcast.
@@ -181,7 +182,7 @@ def cholesky_update(chol: Numeric, update_vector: Numeric, multiplier: Numeric =
         gamma = old**2 * b + multiplier * size**2
         u = u - (size / old)[..., None] * column
         changed = (new / old)[..., None] * column + (new * multiplier * size / gamma)[..., None] * u
-        # Above the diagonal there is nothing.
+        # Entries above the diagonal are zero.
         return (u, b + multiplier * size**2 / old**2), jnp.where(jnp.arange(n) >= i, changed, 0)
 
     columns = jax.lax.scan(step, begin, (jnp.arange(n), jnp.moveaxis(chol, -1, 0)))[1]

@@ -16,19 +16,19 @@ _KINDS = ("constant_extension", "extrapolate")
 
 
 def _cell(position: Real, size: int) -> tuple[Int[Array, "..."], Real]:
-    """The cell of a position measured in steps of a regular grid, and where in the cell it lies."""
+    """The cell of a position measured in steps of a regular grid, and the position relative to it, in [0, 1] inside."""
     cell = jnp.clip(jnp.floor(jax.lax.stop_gradient(position)), 0, max(size - 2, 0))
-    # A NaN has no cell, but stays NaN in the weight.
+    # The cell of a NaN is the first one; its weight stays NaN.
     return jnp.where(jnp.isnan(cell), 0, cell).astype(int), position - cell
 
 
 def _blend(
     table: Real, ndim: int, cells: Sequence[Int[Array, "... d"]], weights: Sequence[Real], num_values: int
 ) -> Real:
-    """Σ over the corners of each cell of the table's entry there times its weight.
+    """The sum over the corners of each cell of the table's entry there times its weight.
 
-    **Arguments:** `table`: shape `(*batch, c1, …, cnd, *values)`, of which `ndim` batch dimensions and `num_values`
-    trailing ones; `cells`, `weights`: for each dimension of the grid, shape `(*batch, d)`.
+    **Arguments:** `table`: shape `(*batch, c1, …, cnd, *values)`, with `ndim` batch and `num_values` trailing
+    dimensions; `cells`, `weights`: for each dimension of the grid, shape `(*batch, d)`.
     """
     nd = len(cells)
     sizes = table.shape[ndim : ndim + nd]
@@ -63,10 +63,10 @@ def batch_interp_regular_1d_grid(
 
     **Arguments:**
 
-    - `x`: where, shape `(*batch, d)`; `x_ref_min`, `x_ref_max`: the ends of the grid, shape `(*batch)`.
+    - `x`: the points, shape `(*batch, d)`; `x_ref_min`, `x_ref_max`: the ends of the grid, shape `(*batch)`.
     - `y_ref`: shape `(*batch, c, *values)`, the c values on the grid along `axis`; batch shapes broadcast.
-    - `fill_value`: beyond the grid: "constant_extension", "extrapolate" or a number; `fill_value_below` and
-      `fill_value_above` for one side.
+    - `fill_value`: the values beyond the grid: "constant_extension", "extrapolate" or a number; `fill_value_below` and
+      `fill_value_above` are for one side.
     - `grid_regularizing_transform`: a function, such as log, after which the grid is regular.
 
     **Returns:** shape `(*batch, d, *values)`; NaN where x is.
@@ -105,7 +105,7 @@ def _kind(fill: Fill) -> str:
 def interp_regular_1d_grid(
     x: Numeric, x_ref_min: Numeric, x_ref_max: Numeric, y_ref: Numeric, axis: int = -1, **options: Any
 ) -> Real:
-    """One table interpolated at points of any shape; arguments are those of `batch_interp_regular_1d_grid`.
+    """Linear interpolation of one table at points of any shape; arguments as for `batch_interp_regular_1d_grid`.
 
     **Returns:** the shape of `y_ref` with that of `x` in the place of `axis`.
     """

@@ -16,7 +16,7 @@ Matrix = Float[Array, "... n n"]
 
 
 def _factor(matrix: Numeric | None, cholesky_matrix: Numeric | None) -> Matrix:
-    """The lower Cholesky factor of the one that is given."""
+    """The lower Cholesky factor, computed where it is not given."""
     exactly_one("a positive definite matrix", matrix=matrix, cholesky_matrix=cholesky_matrix)
     return jnp.linalg.cholesky(promote(matrix)) if cholesky_matrix is None else promote(cholesky_matrix)
 
@@ -28,7 +28,7 @@ def _batched(factor: Numeric, rhs: Numeric) -> tuple[Matrix, Float[Array, "... n
 
 
 def hpsd_logdet(matrix: Numeric | None, cholesky_matrix: Numeric | None = None) -> Float[Array, "..."]:
-    """log det A of a symmetric positive definite matrix A, or of that with a given lower Cholesky factor."""
+    """log det A of a symmetric positive definite matrix A, given as such or by its lower Cholesky factor."""
     diag = jnp.diagonal(_factor(matrix, cholesky_matrix), axis1=-2, axis2=-1)
     return 2 * jnp.sum(jnp.log(diag), -1)
 
@@ -36,7 +36,7 @@ def hpsd_logdet(matrix: Numeric | None, cholesky_matrix: Numeric | None = None) 
 def hpsd_solve(
     matrix: Numeric | None, rhs: Numeric, cholesky_matrix: Numeric | None = None
 ) -> Float[Array, "... n k"]:
-    """A^-1 B for a symmetric positive definite matrix A, or that with a given lower Cholesky factor."""
+    """A^-1 B for a symmetric positive definite matrix A, given as such or by its lower Cholesky factor."""
     factor, rhs = _batched(_factor(matrix, cholesky_matrix), rhs)
     return jsl.cho_solve((factor, True), rhs)
 
@@ -51,7 +51,7 @@ def hpsd_solvevec(
 def hpsd_quadratic_form_solve(
     matrix: Numeric | None, rhs: Numeric, cholesky_matrix: Numeric | None = None
 ) -> Float[Array, "... k k"]:
-    """B^T A^-1 B, exactly symmetric, for a symmetric positive definite matrix A, or that with a given lower factor."""
+    """B^T A^-1 B, exactly symmetric, for a positive definite matrix A, given as such or by its Cholesky factor."""
     factor, rhs = _batched(_factor(matrix, cholesky_matrix), rhs)
     half = jsl.solve_triangular(factor, rhs, lower=True)
     return jnp.swapaxes(half, -2, -1) @ half
@@ -88,8 +88,8 @@ def lu_matrix_inverse(lower_upper: Numeric, perm: Numeric) -> Matrix:
 def gram_schmidt(vectors: Numeric, num_vectors: int | None = None) -> Float[Array, "... d n"]:
     """Columns made orthonormal one after the other, by the modified Gram-Schmidt method; zero columns stay zero.
 
-    **Arguments:** `vectors`: columns, shape `(..., d, n)`; `num_vectors`: how many, from the first on, the others are
-    made orthogonal to (all by default).
+    **Arguments:** `vectors`: columns, shape `(..., d, n)`; `num_vectors`: the number of leading columns that are
+    normalised and to which the later ones are made orthogonal (all by default).
     """
     vectors = promote(vectors)
     n = vectors.shape[-1]

@@ -12,21 +12,22 @@ from jax.custom_derivatives import SymbolicZero
 from distrax_like._misc import Numeric, Real, promote
 from distrax_like.special._nodes import legendre
 
-# The nodes in [0, 1) of Kronrod's rule of 21 points and their weights; every second one, from the second on, is a node
-# of Gauss's rule of 10. Solved for at 60 digits.
-_NODES = (
+# The nodes in [0, 1) of Kronrod's rule of 21 points, and their weights. Every second node, from the second on, is one
+# of Gauss's rule of 10 points, a root of Legendre's polynomial; the others are the roots of Stieltjes's polynomial.
+# Solved for at 60 digits, correctly rounded to double precision; `test_kronrod_rule` in tests/math checks them.
+_KRONROD_NODES = (
     0.0, 0.148874338981631211, 0.294392862701460198, 0.433395394129247191, 0.562757134668604683, 0.679409568299024406,
     0.780817726586416897, 0.865063366688984511, 0.930157491355708226, 0.97390652851717172, 0.995657163025808081,
 )
-_WEIGHTS = (
+_KRONROD_WEIGHTS = (
     0.149445554002916906, 0.147739104901338491, 0.142775938577060081, 0.134709217311473326, 0.123491976262065851,
     0.109387158802297642, 0.0931254545836976055, 0.0750396748109199528, 0.054755896574351996, 0.0325581623079647275,
     0.0116946388673718743,
 )
-_T = np.concatenate([-np.asarray(_NODES[:0:-1]), _NODES])
-_KRONROD = np.concatenate([_WEIGHTS[:0:-1], _WEIGHTS])
-_GAUSS = np.zeros(21)
-_GAUSS[1::2] = [weight for _, weight in legendre(10)]
+_NODES = np.concatenate([-np.asarray(_KRONROD_NODES[:0:-1]), _KRONROD_NODES])
+_WEIGHTS = np.concatenate([_KRONROD_WEIGHTS[:0:-1], _KRONROD_WEIGHTS])
+_GAUSS_WEIGHTS = np.zeros(21)
+_GAUSS_WEIGHTS[1::2] = [weight for _, weight in legendre(10)]
 
 _STARTING_INTERVALS = 8
 
@@ -40,16 +41,16 @@ class QuadratureResults(NamedTuple):
 
 
 def gauss_legendre(f: Callable[[Real], Real], low: Numeric, high: Numeric, num_points: int) -> Real:
-    """∫ f(x) dx from low to high by Gauss and Legendre's rule, elementwise.
+    """∫ f(x) dx from low to high by Gauss-Legendre quadrature, elementwise.
 
-    **Arguments:** `f`: from arrays of the broadcast shape of `low` and `high`, which are finite, to the same;
-    `num_points`: for polynomials up to degree 2 num_points - 1 the rule is exact.
+    **Arguments:** `f`: from arrays of the broadcast shape of `low` and `high` to that shape; `low`, `high`: finite;
+    `num_points`: the rule is exact for polynomials up to degree 2 num_points - 1.
     """
     low, high = jnp.broadcast_arrays(*promote(low, high))
     length = high - low
     nodes, weights = jnp.asarray(legendre(num_points), low.dtype).T
 
-    # A loop, since forty copies of the integrand take seconds to compile.
+    # In a loop, since forty copies of the integrand take seconds to compile.
     def add(total: Real, node: tuple[Real, Real]) -> tuple[Real, None]:
         at, weight = node
         return total + weight * f(low + length * at), None
@@ -65,14 +66,14 @@ def integrate(
     atol: float = 0.0,
     max_intervals: int = 64,
 ) -> QuadratureResults:
-    """∫ f(x) dx from low to high, either of which may be infinite, adaptively, elementwise.
+    """∫ f(x) dx from low to high, either of which may be infinite, by adaptive quadrature, elementwise.
 
     The variable is changed to t with x = low + (high - low) / (1 + exp(-2 u)), x = low + exp(u), or x = sinh(u), where
-    u = π / 2 sinh(t), which takes integrable singularities at the ends away and makes tails of any kind short. In t the
-    interval with the largest error is halved until the sum of errors is small enough; the rule is Kronrod's of 21
-    points beside Gauss's of 10. As for every adaptive rule, a peak much narrower than its distance from 0 or a finite
-    end can be missed: put an end there. A singularity is resolved as finely as there are numbers next to it, which is
-    best at 0. Infinite ranges end where x is about the square root of the largest number.
+    u = π / 2 sinh(t), which removes integrable singularities at the ends and shortens tails of any kind. In t the
+    interval with the largest error is halved until the sum of errors is small enough; the rule is the Gauss-Kronrod
+    pair of 10 and 21 points. As with every adaptive rule, a peak much narrower than its distance from 0 or a finite end
+    can be missed: split the integral there. The resolution at a singularity is the spacing of floating numbers next to
+    it, which is finest at 0. An infinite range is cut where x is about the square root of the largest number.
 
     Derivatives of the integral, of every order, in both modes, in the ends and in whatever `f` closes over, are those
     of the rule on the intervals found.
@@ -90,7 +91,7 @@ def integrate(
     eps = float(jnp.finfo(low.dtype).eps)
     rtol = 100 * eps if rtol is None else rtol
     points = jax.ShapeDtypeStruct((21, *low.shape), low.dtype)
-    # What the integrand closes over becomes arguments, to have derivatives.
+    # Arrays that the integrand closes over become arguments, so that they have derivatives.
     fn, consts = jax.closure_convert(lambda x: jnp.broadcast_to(f(x), points.shape), jnp.zeros(points.shape, low.dtype))
 
     @jax.custom_jvp
@@ -106,7 +107,7 @@ def integrate(
 
         def wanted(table: Any) -> Any:
             total, error, size = (jnp.sum(x, 0) for x in table[2:])
-            # Where f changes its sign the sum is no better than the rounding of its parts.
+            # Where f changes sign, the rounding error is relative to the integral of |f|.
             return error > jnp.maximum(jnp.maximum(rtol * jnp.abs(total), atol), 60 * eps * size)
 
         def step(carry: Any) -> Any:
@@ -158,7 +159,7 @@ def integrate(
 
 
 def _range(low: Real, high: Real) -> tuple[Real, Real]:
-    """The range of t, to which x is changed."""
+    """The range of t, the variable of integration after the change from x."""
     info = jnp.finfo(low.dtype)
     small = -math.log(float(info.tiny))
     large = 0.45 * math.log(float(info.max))
@@ -191,27 +192,27 @@ def _kronrod(
     """The integral for t from left to right, its error, and the integral of |f|."""
     dtype, eps = low.dtype, float(jnp.finfo(low.dtype).eps)
     shape = (21, *(1,) * low.ndim)
-    nodes, kronrod, gauss = (jnp.reshape(jnp.asarray(x, dtype), shape) for x in (_T, _KRONROD, _GAUSS))
+    nodes, kronrod, gauss = (jnp.reshape(jnp.asarray(x, dtype), shape) for x in (_NODES, _WEIGHTS, _GAUSS_WEIGHTS))
     half = (right - left) / 2
     t = (left + right) / 2 + half * nodes
-    u, speed = jnp.pi / 2 * jnp.sinh(t), jnp.pi / 2 * jnp.cosh(t)
+    u, du_dt = jnp.pi / 2 * jnp.sinh(t), jnp.pi / 2 * jnp.cosh(t)
 
     both, above, below = _kinds(low, high)
     finite = ~(both | above | below)
     start, stop = jnp.where(jnp.isinf(low), 0, low), jnp.where(jnp.isinf(high), 0, high)
     length = jnp.where(finite, stop - start, 1)
     e = jnp.exp(-2 * jnp.abs(u))
-    near = length * (e / (1 + e))  # the distance from the nearer end
-    inside = jnp.where(u < 0, start + near, stop - near)
+    distance = length * (e / (1 + e))  # from the nearer end
+    inside = jnp.where(u < 0, start + distance, stop - distance)
     half_line = jnp.exp(jnp.where(below, -u, u))
-    far = jnp.where(both, jnp.sinh(u), jnp.where(above, start + half_line, stop - half_line))
-    x = jnp.where(finite, inside, far)
-    slope = jnp.where(finite, 2 * near / (1 + e), jnp.where(both, jnp.cosh(u), half_line)) * speed
+    unbounded = jnp.where(both, jnp.sinh(u), jnp.where(above, start + half_line, stop - half_line))
+    x = jnp.where(finite, inside, unbounded)
+    dx_dt = jnp.where(finite, 2 * distance / (1 + e), jnp.where(both, jnp.cosh(u), half_line)) * du_dt
 
-    # Where x has been rounded to an end, f may be infinite; what lies there is too little to count.
+    # Where x has been rounded to an end, f may be infinite; the integral over this part is negligible.
     at_end = (x == low) | (x == high)
     middle = jnp.where(finite, start + length / 2, jnp.where(above, start + 1, stop - 1))
-    values = jnp.where(at_end, 0, fn(jnp.where(at_end, middle, x))) * slope * half
+    values = jnp.where(at_end, 0, fn(jnp.where(at_end, middle, x))) * dx_dt * half
 
     total = jnp.sum(kronrod * values, 0)
     size = jnp.sum(kronrod * jnp.abs(values), 0)

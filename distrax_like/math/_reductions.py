@@ -15,9 +15,9 @@ Axis = int | Sequence[int] | None
 
 
 def log_cumsum_exp(x: Numeric, axis: int = -1) -> Real:
-    """log Σ_{j <= i} exp(x_j) along an axis. **Returns:** the shape of `x`; `-inf` where nothing has been added yet.
+    """log Σ_{j <= i} exp(x_j) along an axis. **Returns:** the shape of `x`; `-inf` where all of these terms are.
 
-    An associative scan of pairs (maximum, sum), so that gradients past leading terms of `-inf` are not NaN.
+    It is an associative scan of pairs (maximum, sum), so that leading terms of `-inf` do not make gradients NaN.
     """
     x = promote(x)
     # A maximum of -inf would give NaN in the difference to it.
@@ -28,7 +28,7 @@ def log_cumsum_exp(x: Numeric, axis: int = -1) -> Real:
         high = jnp.maximum(left[0], right[0])
         return high, left[1] * jnp.exp(left[0] - high) + right[1] * jnp.exp(right[0] - high)
 
-    # Each sum is relative to the maximum so far.
+    # Each sum is relative to the running maximum.
     level, total = jax.lax.associative_scan(add, (shift, jnp.exp(x - shift)), axis=axis % x.ndim)
     safe = jnp.where(total == 0, 1, total)
     return jnp.where(total == 0, -jnp.inf, level + jnp.log(safe))
@@ -41,14 +41,15 @@ def _axes(axis: Axis) -> int | tuple[int, ...] | None:
 def reduce_weighted_logsumexp(
     logx: Numeric, w: Numeric | None = None, axis: Axis = None, keepdims: bool = False, return_sign: bool = False
 ) -> Any:
-    """log|Σ w exp(logx)| over the axes, and the sign of the sum where `return_sign`; without it a negative sum is NaN.
+    """log|Σ w exp(logx)| over the axes; with `return_sign` also the sign of the sum, without it NaN for a negative sum.
 
     Where all of `logx` is `-inf`, so is the result, with a gradient of 0.
 
-    **Arguments:** `logx`: any shape; `w`: weights of any sign, a shape that broadcasts with it; `axis`: all, or some.
+    **Arguments:** `logx`: any shape; `w`: weights of any sign, a shape that broadcasts with it; `axis`: one, several or
+    (None) all axes.
     """
     terms, weights = promote(logx, w)
-    # The derivative of JAX's is 0 / 0 there.
+    # The derivative of JAX's function is 0 / 0 there.
     empty = jnp.all(terms == -jnp.inf, axis=_axes(axis), keepdims=True)
     safe = jnp.where(empty, 0, terms)
     out, sign = jsp.logsumexp(safe, axis=_axes(axis), b=weights, keepdims=keepdims, return_sign=True)
@@ -70,17 +71,18 @@ def reduce_log_harmonic_mean_exp(logx: Numeric, axis: Axis = None, keepdims: boo
 
 
 class KahanSum(NamedTuple):
-    """A sum and what rounding took from it: the sum is `total + correction`."""
+    """A rounded sum and the correction of its rounding error: the accurate sum is `total + correction`."""
 
     total: Real
     correction: Real
 
 
 def reduce_kahan_sum(x: Numeric, axis: Axis = None, keepdims: bool = False) -> KahanSum:
-    """The sum over the axes, with the rounding errors of its additions added up beside it.
+    """The sum over the axes, and separately the sum of the rounding errors of its additions.
 
-    Halves are added pairwise, each addition without error; the correction is a plain sum of what was lost, so the
-    result is as if computed in twice the precision and rounded. Its gradient is that of a sum.
+    One half is added to the other until one element is left, and the rounding error of each addition is computed
+    exactly. The correction is the plain sum of these errors, so the result is as if computed in twice the precision and
+    rounded. Its gradient is that of a sum.
 
     T. Ogita, S. Rump and S. Oishi, Accurate sum and dot product, SIAM J. Sci. Comput. 26 (2005).
     """

@@ -12,7 +12,7 @@ Objective = Callable[[Real], Real]
 
 
 class RootSearchResults(NamedTuple):
-    """What a root search found: the roots, the objective at them, and the number of iterations until all were found."""
+    """The result of a root search: the roots, the objective at them, and the number of iterations for all of them."""
 
     estimated_root: Real
     objective_at_estimated_root: Real
@@ -22,9 +22,9 @@ class RootSearchResults(NamedTuple):
 def _implicit(
     objective_fn: Objective, start: Real, search: Callable[[Objective, Real], RootSearchResults]
 ) -> RootSearchResults:
-    """What `search(objective, start)` returns, where the root has the derivatives of the equation f = 0.
+    """The result of `search(objective, start)`, with the derivatives of the root by the implicit function theorem.
 
-    They flow into whatever the objective closes over, to every order.
+    They exist in whatever the objective closes over, to every order.
     """
 
     def tangent_solve(linear: Objective, y: Real) -> Real:
@@ -33,7 +33,7 @@ def _implicit(
 
     def solve(f: Objective, x: Real) -> tuple[Real, tuple[Real, Real]]:
         root, value, iterations = search(f, x)
-        # Whole numbers have no tangents that custom_root would take.
+        # `custom_root` cannot differentiate where an auxiliary result is an integer.
         return root, (value, iterations.astype(x.dtype))
 
     root, (value, iterations) = jax.lax.custom_root(objective_fn, start, solve, tangent_solve, has_aux=True)
@@ -48,12 +48,12 @@ def find_root_chandrupatla(
     value_tolerance: float = 0.0,
     max_iterations: int = 100,
 ) -> RootSearchResults:
-    """A root in each bracket, by Chandrupatla's method: inverse quadratic interpolation where that is sure to help,
-    else bisection, with one evaluation of the objective an iteration.
+    """A root in each bracket, by Chandrupatla's method: inverse quadratic interpolation where it is safe, else
+    bisection, with one evaluation of the objective in each iteration.
 
     An element is done when the root is known to within 2 ulp and `position_tolerance`, or the objective is within
-    `value_tolerance` of 0. The derivatives of the root are implicit: for f(x, θ) = 0, dx = -f_θ dθ / f_x, whatever θ
-    the objective closes over; low and high have none.
+    `value_tolerance` of 0. The derivatives of the root are implicit: dx = -f_θ dθ / f_x for f(x, θ) = 0, for all θ
+    that the objective closes over. `low` and `high` have no derivatives.
 
     **Arguments:** `objective_fn`: elementwise, from the broadcast shape of `low` and `high` to that shape; `low`,
     `high`: ends at which it has opposite signs, both or neither; without them `bracket_root` looks for them.
@@ -104,11 +104,11 @@ def find_root_chandrupatla(
             same = jnp.sign(fx) == jnp.sign(s.fa)
             b, fb = jnp.where(same, s.b, s.a), jnp.where(same, s.fb, s.fa)
             new = State(s.k + 1, x, b, s.a, fx, fb, s.fa, s.t)
-            # Interpolation is used where the three points lie so that the quadratic is monotone in the bracket.
+            # Interpolation is used where the quadratic through the three points is monotone in the bracket.
             xi = (x - b) / (s.a - b)
             phi = (fx - fb) / (s.fa - fb)
             trusted = (phi * phi < xi) & ((1 - phi) ** 2 < 1 - xi) & same
-            # In ratios of values, since their products may underflow.
+            # Written in ratios of values, since products of values may underflow.
             alpha = fx / (fb - fx) * (s.fa / (fb - s.fa))
             beta = (s.a - x) / (b - x) * (fx / (s.fa - fx)) * (fb / (s.fa - fb))
             t = jnp.where(trusted, alpha + beta, 0.5)
@@ -133,13 +133,14 @@ def find_root_secant(
     value_tolerance: float = 0.0,
     max_iterations: int = 50,
 ) -> RootSearchResults:
-    """A root next to each initial position, by the secant method: no bracket, and no promise to converge.
+    """A root near each initial position, by the secant method, which needs no bracket but may fail to converge.
 
     An element is done when its step is within 2 ulp and `position_tolerance`, or the objective within
     `value_tolerance` of 0. Derivatives are implicit, as for `find_root_chandrupatla`.
 
     **Arguments:** `objective_fn`: elementwise; `initial_position`: any shape; `next_position`: a second point, by
-    default 1e-4 (1 + |x|) further on. **Returns:** `RootSearchResults`; a failed search shows in the objective's value.
+    default 1e-4 (1 + |x|) further on. **Returns:** `RootSearchResults`; where
+    the search failed, the objective is not near 0.
     """
     x, y = promote(initial_position, next_position)
     y = x + 1e-4 * (1 + jnp.abs(x)) if y is None else y

@@ -1,4 +1,4 @@
-"""Triangular matrices: from vectors and back, and systems of equations."""
+"""Triangular matrices: filling them from vectors and back, and solving systems of equations."""
 
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
@@ -29,10 +29,10 @@ def fill_triangular(x: Shaped[Array, "... m"], upper: bool = False) -> Shaped[Ar
 
 
 def fill_triangular_inverse(x: Shaped[Array, "... n n"], upper: bool = False) -> Shaped[Array, "... m"]:
-    """The vector that `fill_triangular` makes a triangular matrix of."""
+    """The vector of entries of a triangular matrix; the inverse of `fill_triangular`."""
     n = x.shape[-1]
+    # At each place of the triangle the number of the vector's entry there, from 1 on; 0 outside the triangle.
     if upper:
-        # The first n entries stand in the first row, the rest reversed in the lower rows of the mirrored triangle.
         order = np.concatenate([np.arange(1, n * (n + 1) // 2 + 1), np.arange(n + 1, n * (n + 1) // 2 + 1)[::-1]])
         square = np.triu(order.reshape(n, n))
     else:

@@ -1,7 +1,7 @@
 """Random variables that `jax.random` lacks or draws slowly.
 
 Functions like those of `jax.random`: `sampler(key, *parameters, shape=None, dtype=None)`, for use in and out of `jit`
-and `vmap`. A draw is a function of the key, the shape and the parameters alone.
+and `vmap`. A draw depends on the key, the shape and the parameters only.
 """
 
 from ._counts import (

@@ -13,8 +13,8 @@ from distrax_like._misc import Numeric, Real, Shape, exactly_one
 from ._gamma import loggamma
 from ._rejection import ShapeLike, flat, prepare, rejection, unit
 
-# Means below this are drawn by inversion; transformed rejection is proven above it.
-_SMALL = 10
+# Counts with a smaller mean are drawn by inversion: Hörmann's algorithms need at least this mean.
+_MIN_MEAN_FOR_REJECTION = 10
 
 
 def poisson(
@@ -27,9 +27,9 @@ def poisson(
 ) -> Float[Array, "..."]:
     """Poisson variables, with mass rate^k exp(-rate) / k!, as floating numbers.
 
-    By inversion for rates below 10 (values whose probability is below the machine epsilon do not occur) and by
-    transformed rejection above, with the mass in saddle-point form, so that it is right for any rate. From 2^24 on
-    (2^53 in double precision) floating numbers do not hold every integer, and draws are rounded to those they hold.
+    They are drawn by inversion for rates below 10 (values whose probability is below the machine epsilon do not occur)
+    and by transformed rejection above, with the mass in saddle-point form, which is accurate for any rate. From 2^24 on
+    (2^53 in double precision) floating numbers do not represent every integer, and draws are rounded.
     Sources: Hörmann, "The transformed rejection method for generating Poisson random variables", Insurance: Math. and
     Econ. 12 (1993), algorithm PTRS; Loader, "Fast and accurate computation of binomial probabilities" (2000).
 
@@ -58,12 +58,12 @@ def binomial(
 ) -> Float[Array, "..."]:
     """Binomial variables, with mass n! / (k! (n - k)!) p^k (1 - p)^(n - k), as floating numbers.
 
-    The rarer outcome is counted: by inversion for means below 10 (values whose probability is below the machine epsilon
-    do not occur) and by transformed rejection above, with the mass in saddle-point form. Floating numbers hold every
-    integer up to 2^24 (2^53 in double precision). Sources: Hörmann, "The generation of binomial random variates",
+    The rarer outcome is counted, by inversion for means below 10 (values whose probability is below the machine epsilon
+    do not occur) and by transformed rejection above, with the mass in saddle-point form. Floating numbers represent
+    every integer up to 2^24 (2^53 in double precision). Sources: Hörmann, "The generation of binomial random variates",
     J. Stat. Comput. Simul. 46 (1993), algorithm BTRS; Loader as for `poisson`.
 
-    **Arguments:** `key`: a random key; `n`: total counts, whole and not negative; exactly one of `p` and `logits` =
+    **Arguments:** `key`: a random key; `n`: total counts, nonnegative integers; exactly one of `p` and `logits` =
     log(p / (1 - p)); `shape`: of the result, to which they broadcast; `dtype`: a floating one, by default theirs.
 
     **Returns:** draws of shape `shape`, with zero derivatives; NaN for parameters out of range.
@@ -88,11 +88,11 @@ def negative_binomial(
 ) -> Float[Array, "..."]:
     """Negative binomial variables, with mass Γ(n + k) / (k! Γ(n)) p^k (1 - p)^n, as floating numbers.
 
-    Poisson variables whose rate is p / (1 - p) times a gamma variable of concentration n.
+    They are Poisson variables whose rate is p / (1 - p) times a gamma variable of concentration n.
 
-    **Arguments:** `key`: a random key; `n`: how many failures end the count, positive, not necessarily whole; exactly
-    one of `p`, the probability of what is counted, and `logits` = log(p / (1 - p)); `shape` and `dtype` as for
-    `poisson`.
+    **Arguments:** `key`: a random key; `n`: the number of failures that end the count, positive, not necessarily an
+    integer; exactly one of `p`, the probability of the outcome that is counted, and `logits` = log(p / (1 - p));
+    `shape` and `dtype` as for `poisson`.
 
     **Returns:** draws of shape `shape`, with zero derivatives; NaN for parameters out of range.
 
@@ -115,20 +115,20 @@ def _poisson(key: PRNGKeyArray, mean: Real, shape: Shape) -> Real:
     mean = jnp.where(valid, mean, 0)
 
     def shifted(mean):
-        # The hat of algorithm PTRS, around floor(mean), so that offsets are exact.
+        # The hat of algorithm PTRS, relative to floor(mean), so that differences from it are exact.
         b = 0.931 + 2.53 * jnp.sqrt(mean)
-        whole = jnp.floor(mean)
-        return -0.059 + 0.02483 * b, b, 0.9277 - 3.6224 / (b - 2), whole, mean - whole, 0.43
+        centre = jnp.floor(mean)
+        return -0.059 + 0.02483 * b, b, 0.9277 - 3.6224 / (b - 2), centre, mean - centre, 0.43
 
     def log_ratio(step, mean):
         b = 0.931 + 2.53 * jnp.sqrt(mean)
-        whole = jnp.floor(mean)
-        k = jnp.maximum(whole + step, 1)
-        offset = step - (mean - whole)
+        centre = jnp.floor(mean)
+        k = jnp.maximum(centre + step, 1)
+        offset = step - (mean - centre)
         log_mass = -_stirling_error(k) - mean * _deviance(offset / mean)
-        zero = whole + step <= 0
+        zero = centre + step <= 0
         factor = (1.1239 + 1.1328 / (b - 3.4)) * jnp.where(zero, 1, jnp.sqrt(2 * jnp.pi * k))
-        return factor, jnp.where(zero, -mean, log_mass), whole + step >= 0
+        return factor, jnp.where(zero, -mean, log_mass), centre + step >= 0
 
     k = _counts(key, lambda mean: jnp.exp(-mean), lambda k, mean: mean / k, shifted, log_ratio, mean, mean)
     return jnp.where(valid, k, jnp.nan).reshape(shape)
@@ -136,7 +136,7 @@ def _poisson(key: PRNGKeyArray, mean: Real, shape: Shape) -> Real:
 
 @functools.partial(jax.jit, static_argnames=("logits", "shape"))
 def _binomial(key: PRNGKeyArray, n: Real, x: Real, logits: bool, shape: Shape) -> Real:
-    """With `x` the logits or the probabilities."""
+    """`x` holds the logits where `logits`, else the probabilities."""
     n, x = flat(shape, n, x)
     if logits:
         valid, flip, odds = ~jnp.isnan(x), x > 0, jnp.exp(-jnp.abs(x))
@@ -156,25 +156,25 @@ def _binomial(key: PRNGKeyArray, n: Real, x: Real, logits: bool, shape: Shape) -
         return mean, jnp.floor(mean), rare, deviation, b
 
     def shifted(n, odds):
-        mean, whole, rare, _, b = hat(n, odds)
-        return -0.0873 + 0.0248 * b + 0.01 * rare, b, 0.92 - 4.2 / b, whole, mean - whole, 0.5
+        mean, centre, rare, _, b = hat(n, odds)
+        return -0.0873 + 0.0248 * b + 0.01 * rare, b, 0.92 - 4.2 / b, centre, mean - centre, 0.5
 
     def log_ratio(step, n, odds):
-        mean, whole, rare, deviation, b = hat(n, odds)
+        mean, centre, rare, deviation, b = hat(n, odds)
         rest = n / (1 + odds)
 
         def log_mass(inner, deviance):
-            # But for what does not depend on the step and the factor (inner (n - inner))^(-1/2).
-            offset = inner - whole - (mean - whole)
+            # Without the terms that do not depend on the step, and the factor (inner (n - inner))^(-1/2).
+            offset = inner - centre - (mean - centre)
             deviances = mean * deviance(offset / mean) + rest * deviance(-offset / rest)
             return -deviances - _stirling_error(inner) - _stirling_error(n - inner)
 
-        # At the edges it is the mass one step inwards, times the ratio of neighbouring masses.
-        k = whole + step
+        # The mass at 0 and at n is that of its neighbour times the ratio of the two.
+        k = centre + step
         inner, mode = jnp.clip(k, 1, n - 1), jnp.floor(mean + rare)
         edge = jnp.where(k <= 0, n * odds, 1) * jnp.where(k >= n, n / odds, 1)
         factor = (2.83 + 5.1 / b) * deviation * edge * jnp.sqrt(inner / mode * ((n - inner) / (n - mode)))
-        # The mode is so near the mean that the series serves.
+        # The mode is close enough to the mean for the series.
         return factor, log_mass(inner, _deviance) - log_mass(mode, _deviance_series), (k >= 0) & (k <= n)
 
     k = _counts(
@@ -192,8 +192,8 @@ def _binomial(key: PRNGKeyArray, n: Real, x: Real, logits: bool, shape: Shape) -
 
 def _counts(
     key: PRNGKeyArray,
-    none: Callable[..., Real],
-    neighbours: Callable[..., Real],
+    mass_at_zero: Callable[..., Real],
+    mass_ratio: Callable[..., Real],
     hat: Callable[..., Any],
     log_ratio: Callable[..., tuple[Real, Real, Bool[Array, "..."]]],
     mean: Float[Array, " n"],
@@ -201,27 +201,28 @@ def _counts(
 ) -> Float[Array, " n"]:
     """Counts by inversion for small means and by transformed rejection with squeeze for large ones.
 
-    `none(*params)`: the mass at zero; `neighbours(k, *params)`: the mass at k over that at k - 1; `hat(*params)`: a, b
-    and v_r of the method, a whole centre, and what the exact centre is above it, in two parts; `log_ratio(step,
-    *params)`: of the count `step` above the whole centre, α / f and the log of g, where f g is the mass in units of the
-    method, and whether it is in the support.
+    - `mass_ratio(k, *params)`: the mass at k over that at k - 1.
+    - `hat(*params)`: Hörmann's a, b and v_r, the centre rounded down to an integer, and the difference of the exact
+      centre from it, in two parts.
+    - `log_ratio(step, *params)`, for the count `step` above the rounded centre: c / f, log g, and whether the count is
+      in the support, where the mass is proportional to f g and Hörmann's test accepts v c / (a / us^2 + b) <= f g.
     """
     if not mean.size:
         return mean
     dtype = mean.dtype
-    small = mean < _SMALL
+    small = mean < _MIN_MEAN_FOR_REJECTION
 
     def proposals(bits, params):
-        a, b, limit, whole, fraction, shift = hat(*params)
-        # The distance to the nearer end of (-1/2, 1/2) must be accurate.
+        a, b, limit, centre, fraction, shift = hat(*params)
+        # Draw us, the distance of u to the nearer end of (-1/2, 1/2), with full relative precision.
         end = unit(bits[0] << 1, dtype) / 2
         right = bits[0] >> 31 == 1
         u = jnp.where(right, 0.5 - end, end - 0.5)
         step = jnp.floor((2 * a / end + b) * u + (fraction + shift))
-        return a, b, limit, whole, step, end, unit(bits[1], dtype)
+        return a, b, limit, centre, step, end, unit(bits[1], dtype)
 
     def invert(u, params):
-        mass = jnp.where(small, none(*params), 1)
+        mass = jnp.where(small, mass_at_zero(*params), 1)
 
         def active(k, rest, mass):
             return (rest > 0) & ((k < mean) | (mass > jnp.finfo(dtype).eps))
@@ -231,7 +232,7 @@ def _counts(
             for _ in range(4):
                 on = active(k, rest, mass)
                 k = jnp.where(on, k + 1, k)
-                mass = jnp.where(on, mass * neighbours(jnp.maximum(k, 1), *params), mass)
+                mass = jnp.where(on, mass * mass_ratio(jnp.maximum(k, 1), *params), mass)
                 rest = jnp.where(on, rest - mass, rest)
             return k, rest, mass
 
@@ -239,31 +240,35 @@ def _counts(
         return jax.lax.while_loop(lambda state: jnp.any(active(*state)), body, start)[0]
 
     def squeeze(bits, mean, *params):
-        _, _, limit, whole, step, end, v = proposals(bits, params)
-        k = jnp.where(small, invert(v, params), whole + step)
+        _, _, limit, centre, step, end, v = proposals(bits, params)
+        k = jnp.where(small, invert(v, params), centre + step)
         return (k,), small | ((end >= 0.07) & (v <= limit))
 
     def propose(bits, mean, *params):
-        a, b, limit, whole, step, end, v = proposals(bits, params)
+        a, b, limit, centre, step, end, v = proposals(bits, params)
         factor, log_mass, inside = log_ratio(step, *params)
         good = jnp.log(v * factor / (a / end**2 + b)) <= log_mass
-        return (whole + step,), inside & (good | ((end >= 0.07) & (v <= limit)))
+        return (centre + step,), inside & (good | ((end >= 0.07) & (v <= limit)))
 
-    # Words of 32 bits do for any dtype: counts are whole, and the grid of 2^32 points is finer than they are.
+    # 32 bits are enough for any dtype: counts are integers, and the grid of 2^32 uniform numbers is finer.
     return rejection(key, 2, jnp.dtype("uint32"), propose, mean, *params, squeeze=squeeze)[0]
 
 
 def _stirling_error(k: Real) -> Real:
-    """log k! - log(sqrt(2 π k) (k / e)^k) for k >= 1, to 2e-5 at one and 1e-9 from five on, enough to accept by, by its
-    continued fraction (DLMF 5.10.1): the one in `special` is exact and costs ten times as much."""
+    """log k! - log(sqrt(2 π k) (k / e)^k) for k >= 1, with an error of 2e-5 at 1 and below 1e-9 from 5 on.
+
+    The first four terms of its continued fraction (DLMF 5.10.1), the rest replaced by 1, are accurate enough for an
+    acceptance test; `special.stirlerr` is accurate to the last bits and costs ten times as much.
+    """
     return 1 / 12 / (k + 1 / 30 / (k + 53 / 210 / (k + 195 / 371 / (k + 1))))
 
 
 def _deviance(e: Real) -> Real:
-    """(1 + e) log(1 + e) - e, by its series where it would cancel."""
-    far = jnp.maximum(e, -1 + float(jnp.finfo(e.dtype).eps))
-    return jnp.where(jnp.abs(e) < 0.1, _deviance_series(e), (1 + far) * jnp.log1p(far) - far)
+    """(1 + e) log(1 + e) - e, by its Taylor series where it would cancel."""
+    safe = jnp.maximum(e, -1 + float(jnp.finfo(e.dtype).eps))
+    return jnp.where(jnp.abs(e) < 0.1, _deviance_series(e), (1 + safe) * jnp.log1p(safe) - safe)
 
 
 def _deviance_series(e: Real) -> Real:
+    # Term k of the Taylor series is (-e)^k / (k (k - 1)), from k = 2 on.
     return e**2 * (1 / 2 - e * (1 / 6 - e * (1 / 12 - e * (1 / 20 - e * (1 / 30 - e * (1 / 42 - e / 56))))))

@@ -1,4 +1,4 @@
-"""Gamma variables and what is made of them: beta, Dirichlet, Student's t and Wishart."""
+"""Gamma variables, and the beta, Dirichlet, Student's t and Wishart variables."""
 
 import functools
 import math
@@ -18,8 +18,8 @@ from ._rejection import ShapeLike, flat, normal, prepare, rejection, symmetric, 
 def gamma(key: PRNGKeyArray, a: Numeric, shape: ShapeLike | None = None, dtype: Any = None) -> Float[Array, "..."]:
     """Gamma variables, with density x^(a - 1) exp(-x) / Γ(a).
 
-    Method: see `loggamma`. Draws of a small concentration underflow to zero where the true ones do: below 0.01 most do
-    in float32; take `loggamma`.
+    The method is that of `loggamma`. Variables of a small concentration may be below the smallest floating number and
+    then round to zero, in float32 four of ten at a concentration of 0.01; `loggamma` does not lose them.
 
     **Arguments:** `key`: a random key; `a`: the concentrations, positive; `shape`: of the result, to which that of `a`
     broadcasts, by default that of `a`; `dtype`: by default that of `a`.
@@ -29,7 +29,7 @@ def gamma(key: PRNGKeyArray, a: Numeric, shape: ShapeLike | None = None, dtype: 
     key, shape, dtype, (a,) = prepare("gamma", key, shape, dtype, a)
     core, log_core, tail = _marsaglia_tsang(key, a, shape)
     log_x = _implicit(jnp.broadcast_to(a, shape), log_core - tail)
-    # The value is not that of exp(log_x), whose last digits are lost for large concentrations; the derivative is.
+    # The derivative is that of exp(log_x); the value is not, since it loses digits for large concentrations.
     return (core * jnp.exp(-tail) * jnp.exp(log_x - jax.lax.stop_gradient(log_x))).astype(dtype)
 
 
@@ -40,7 +40,7 @@ def loggamma(key: PRNGKeyArray, a: Numeric, shape: ShapeLike | None = None, dtyp
     3 d (log(1 + t) - t + t^2 / 2 - t^3 / 3), t = x / (3 sqrt d), at least 0.95 of the time. The accepting uniform U
     leaves E = h - log U, which given acceptance is exponential and independent of x; for a < 1, a draw for a + 1 is
     multiplied by exp(-E / a), so the boost costs no further random number. Source: Marsaglia and Tsang, "A simple
-    method for generating gamma variables", ACM TOMS 26 (2000); the form of h and the second use of U are ours.
+    method for generating gamma variables", ACM TOMS 26 (2000), but for the form of h and the second use of U.
 
     The derivative in `a` is that at a fixed value of the distribution function (Figurnov, Mohamed and Mnih, "Implicit
     reparameterization gradients", 2018), to about 1e-6 in single and 1e-13 in double precision, and can be
@@ -57,8 +57,8 @@ def beta(
 ) -> Float[Array, "..."]:
     """Beta variables, with density x^(a - 1) (1 - x)^(b - 1) / B(a, b).
 
-    X / (X + Y) for two gamma variables, formed from their logs. Where a concentration is small most draws round to 0 or
-    1, as the true ones do; `log_beta` keeps them apart.
+    They are X / (X + Y) for two gamma variables, computed from their logs. Where a concentration is small most of them
+    round to 0 or 1; `log_beta` does not lose them.
 
     **Arguments:** `key`: a random key; `a`, `b`: the concentrations, positive; `shape`: of the result, to which they
     broadcast; `dtype`: by default theirs.
@@ -81,7 +81,7 @@ def log_beta(
 def dirichlet(
     key: PRNGKeyArray, alpha: Numeric, shape: ShapeLike | None = None, dtype: Any = None
 ) -> Float[Array, "... n"]:
-    """Dirichlet variables: gamma variables over their sum.
+    """Dirichlet variables: gamma variables divided by their sum.
 
     **Arguments:** `key`: a random key; `alpha`: the concentrations, positive, of shape `batch + (n,)`; `shape`: of the
     batch of draws, without n; `dtype`: by default that of `alpha`.
@@ -102,8 +102,9 @@ def log_dirichlet(
 def t(key: PRNGKeyArray, df: Numeric, shape: ShapeLike | None = None, dtype: Any = None) -> Float[Array, "..."]:
     """Student's t variables.
 
-    sqrt(df (U^(-2 / df) - 1)) cos(2 π V) with uniform U, V: exact, without rejection, and differentiable in `df` as it
-    stands. Source: Bailey, "Polar generation of random variates with the t-distribution", Math. Comp. 62 (1994).
+    They are sqrt(df (U^(-2 / df) - 1)) cos(2 π V) with uniform U and V, which is exact, needs no rejection and is
+    differentiable in `df`. Source: Bailey, "Polar generation of random variates with the t-distribution", Math.
+    Comp. 62 (1994).
 
     **Arguments:** `key`: a random key; `df`: degrees of freedom, positive, or infinite for normal variables; `shape`:
     of the result, to which that of `df` broadcasts; `dtype`: by default that of `df`.
@@ -119,8 +120,8 @@ def wishart_factor(
 ) -> Float[Array, "... n n"]:
     """Lower triangular factors A of standard Wishart variables A A^T (Bartlett's decomposition).
 
-    The squares of the diagonal are chi-squared with df, df - 1, … degrees of freedom, what is below it standard normal;
-    for a scale matrix L L^T, L A is a factor.
+    The squares of the diagonal entries are chi-squared with df, df - 1, … degrees of freedom, the entries below the
+    diagonal are standard normal. For a scale matrix L L^T the factor is L A.
 
     **Arguments:** `key`: a random key; `df`: degrees of freedom, greater than n - 1; `n`: rows; `shape`: of the batch
     of draws, to which that of `df` broadcasts; `dtype`: by default that of `df`.
@@ -140,15 +141,15 @@ def _bailey(key: PRNGKeyArray, df: Real, shape: Shape) -> Real:
     bits = jax.random.bits(key, (2, *shape), word(df.dtype))
     twice = -2 * jnp.log(unit(bits[0], df.dtype))
     y = twice / jnp.where(df > 0, df, jnp.nan)
-    # df expm1(y) = twice * expm1(y) / y, whose derivative in y cancels near zero: there it is a polynomial.
+    # df expm1(y) = twice * expm1(y) / y, whose derivative in y cancels near zero: there the Taylor series is used.
     small = y < 0.5
     z, big = jnp.where(small, y, 0), jnp.where(small, 1, y)
-    near = jnp.ones_like(z)
+    series = jnp.ones_like(z)
     for k in range(15, 1, -1):
-        near = 1 + z / k * near
-    # With the root of exp(y) taken first: the square overflows where the draw does not.
-    far = jnp.exp(big / 2) * jnp.sqrt(-jnp.expm1(-big) / big)
-    radius = jnp.sqrt(twice) * jnp.where(small, jnp.sqrt(near), far)
+        series = 1 + z / k * series
+    # The square root of expm1(y) / y. Taken in two factors, since expm1(y) overflows before its root does.
+    direct = jnp.exp(big / 2) * jnp.sqrt(-jnp.expm1(-big) / big)
+    radius = jnp.sqrt(twice) * jnp.where(small, jnp.sqrt(series), direct)
     return radius * jnp.cos(math.pi * symmetric(bits[1], df.dtype))
 
 
@@ -168,7 +169,7 @@ def _marsaglia_tsang(key: PRNGKeyArray, a: Real, shape: Shape) -> tuple[Real, Re
     """Three arrays (core, log core, tail) such that core * exp(-tail) is a gamma variable."""
     (a,) = flat(shape, a)
     dtype = a.dtype
-    # What can never be accepted would be tried for ever.
+    # Proposals for an invalid parameter would never be accepted, and the loop would not end.
     valid = (a > 0) & (a < jnp.inf)
     a = jnp.where(valid, a, 1)
     d = jnp.where(a < 1, a + 1, a) - 1 / 3
@@ -177,23 +178,23 @@ def _marsaglia_tsang(key: PRNGKeyArray, a: Real, shape: Shape) -> tuple[Real, Re
         t = normal(bits[0], dtype) / (3 * jnp.sqrt(d))
         inside = t > -1
         t = jnp.where(inside, t, 0)
-        excess = 3 * d * _log1p_remainder(t) - jnp.log(unit(bits[1], dtype))
-        return (t, excess), inside & (excess > 0)
+        exponential = 3 * d * _log1p_remainder(t) - jnp.log(unit(bits[1], dtype))
+        return (t, exponential), inside & (exponential > 0)
 
     if a.size:
-        t, excess = rejection(key, 2, word(dtype), propose, d)
+        t, exponential = rejection(key, 2, word(dtype), propose, d)
     else:
-        t, excess = a, a
+        t, exponential = a, a
     core = jnp.where(valid, d * (1 + t) ** 3, jnp.nan)
     log_core = jnp.where(valid, jnp.log(d) + 3 * jnp.log1p(t), jnp.nan)
     # Bounded, since the difference of two infinite logs is NaN.
     limit = float(jnp.finfo(dtype).max) / 4
-    tail = jnp.where(a < 1, jnp.minimum(excess / a, limit), 0)
+    tail = jnp.where(a < 1, jnp.minimum(exponential / a, limit), 0)
     return core.reshape(shape), log_core.reshape(shape), tail.reshape(shape)
 
 
 def _log1p_remainder(t: Real) -> Real:
-    """log(1 + t) - t + t^2 / 2 - t^3 / 3, by its series where it would cancel."""
+    """log(1 + t) - t + t^2 / 2 - t^3 / 3, by its Taylor series where it would cancel."""
     small = jnp.abs(t) < 0.1
     s = jnp.where(small, t, 0)
     series = -(s**4) * (1 / 4 - s * (1 / 5 - s * (1 / 6 - s * (1 / 7 - s * (1 / 8 - s * (1 / 9))))))
@@ -209,7 +210,7 @@ def _implicit(a: Real, log_x: Real) -> Real:
 @_implicit.defjvp
 def _(primals, tangents):
     a, log_x = primals
-    # Of the result and not of the argument, so that the second derivative is right too.
+    # The derivative at the result and not at the argument, so that second derivatives are right too.
     out = _implicit(a, log_x)
     return out, log_gamma_slope(a, out) * tangents[0]
 
@@ -221,8 +222,8 @@ def log_gamma_slope(a: Real, log_x: Real) -> Real:
     With S = Σ x^k / (a + 1)_k and H_k = Σ_{j <= k} 1 / (a + j), it is
     (S (ψ(a + 1) - log x) + Σ H_k x^k / (a + 1)_k) / a, used for x <= 1. With c = log x - ψ(a), it is also
     ∫ (v - c) exp(-a v + x (1 - exp(-v))) dv over v > 0, used for x < a, and
-    ∫ (v + c) exp(a v - x (exp(v) - 1)) dv, used for x >= a: of one sign, but for c near 0, and by Gauss-Legendre
-    quadrature up to where the exponential is negligible.
+    ∫ (v + c) exp(a v - x (exp(v) - 1)) dv, used for x >= a. These integrands have one sign except for c near 0, and are
+    integrated by Gauss-Legendre quadrature up to where the exponential is negligible.
     """
     dtype = a.dtype
     single = jnp.finfo(dtype).bits <= 32
@@ -249,7 +250,7 @@ def log_gamma_slope(a: Real, log_x: Real) -> Real:
     # Where x (exp(w) - 1 - w) exceeds the limit for w = end and for w = -end.
     end = jnp.where(sign > 0, jnp.log1p(r + jnp.sqrt(2 * r)), (r + jnp.sqrt(r * (r + 8))) / 2)
     end = jnp.minimum(end, limit / jnp.maximum(jax.lax.stop_gradient(gap), jnp.finfo(dtype).tiny * limit))
-    # log a - ψ(a) by its series where the two would cancel.
+    # log a - ψ(a), by its asymptotic series where the two would cancel (DLMF 5.11.2).
     u = 1 / jnp.maximum(b, 8)
     minus_digamma = jnp.where(
         b > 8,
@@ -265,14 +266,14 @@ def log_gamma_slope(a: Real, log_x: Real) -> Real:
 
 
 def _log_ratio(x: Real, a: Real) -> Real:
-    """log(x / a), accurate for x near a."""
+    """log(x / a), accurate where x and a are close."""
     e = (x - a) / a
-    near = jnp.abs(e) < 0.5
-    return jnp.where(near, jnp.log1p(jnp.where(near, e, 0)), jnp.log(x / a))
+    close = jnp.abs(e) < 0.5
+    return jnp.where(close, jnp.log1p(jnp.where(close, e, 0)), jnp.log(x / a))
 
 
 def _expm1_remainder(w: Real) -> Real:
-    """exp(w) - 1 - w, by its series where it would cancel."""
+    """exp(w) - 1 - w, by its Taylor series where it would cancel."""
     small = jnp.abs(w) < 0.25
     s = jnp.where(small, w, 0)
     series = jnp.ones_like(s)

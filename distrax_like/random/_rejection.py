@@ -12,31 +12,32 @@ from distrax_like._misc import Numeric, Real, Shape, as_key, as_shape, promote
 
 Bits = UInt[Array, "..."]
 ShapeLike = int | tuple[int, ...] | list[int]
-# From the words of random bits, of shape `(words, n)`, and n parameters of each kind: proposals and which to accept.
+# Maps random bits of shape `(words, n)` and vectors of n parameters to proposals and the mask of those accepted.
 Propose = Callable[..., tuple[tuple[Real, ...], Bool[Array, " n"]]]
 
-# Below this many draws the rejected ones are not gathered: a full round costs less than finding them.
-_FEW = 1024
+# In batches up to this size rejected draws are not gathered: another proposal for all costs less than finding them.
+_MAX_SIZE_WITHOUT_GATHERING = 1024
 
-# The rejected ones are dealt with this part of the batch at a time: measured on a CPU, shorter vectors cost less, since
-# each waits for its unluckiest element.
-_SHARE = 64
+# Gathered draws are repeated in chunks of one part in 64 of the batch, but not below the least size. Short chunks were
+# measured to be faster on a CPU, since a chunk repeats until its last draw is accepted.
+_NUM_CHUNKS = 64
+_MIN_CHUNK_SIZE = 256
 
 
 def unit(bits: Bits, dtype: Any) -> Real:
-    """Uniform numbers on (0, 1], which keep their relative precision near zero: all but one bit of the word count."""
+    """Uniform numbers on (0, 1], with full relative precision near zero. All but one bit of a word are used."""
     width = bits.dtype.itemsize * 8
-    # As a signed number of one bit less, which processors convert faster.
+    # Without the lowest bit it is a nonnegative signed integer; processors convert those faster.
     return (_signed(bits >> 1).astype(dtype) + 0.5) * 2.0 ** (1 - width)
 
 
 def symmetric(bits: Bits, dtype: Any) -> Real:
-    """Uniform numbers on [-1, 1], which keep their relative precision near zero."""
+    """Uniform numbers on [-1, 1], with full relative precision near zero."""
     return (_signed(bits).astype(dtype) + 0.5) * 2.0 ** (1 - bits.dtype.itemsize * 8)
 
 
 def normal(bits: Bits, dtype: Any) -> Real:
-    """Standard normal numbers, one a word, by the inverse of their distribution function."""
+    """Standard normal numbers, one for each word, by inverting the distribution function."""
     limit = 1 - float(jnp.finfo(dtype).epsneg)
     return math.sqrt(2) * jax.lax.erf_inv(jnp.clip(symmetric(bits, dtype), -limit, limit))
 
@@ -55,9 +56,10 @@ def prepare(
 ) -> tuple[PRNGKeyArray, Shape, Any, tuple[Array, ...]]:
     """The key, the shape, the dtype of the result, and the parameters in the dtype to compute in (at least 32 bits).
 
-    `event` trailing axes of the parameters are no part of the shape.
+    `event`: the number of trailing axes of the parameters that are not part of the shape.
 
-    **Raises:** `ValueError` where the parameters do not broadcast to `shape`.
+    **Raises:** `ValueError` where the parameters do not broadcast to `shape`, `TypeError` for a dtype that is not
+    floating.
     """
     arrays = promote(*params)
     arrays = (arrays,) if len(params) == 1 else arrays
@@ -91,13 +93,13 @@ def rejection(
 ) -> tuple[Float[Array, " n"], ...]:
     """One accepted proposal for each of n elements.
 
-    All elements get a first proposal in one pass over the batch. Those that were rejected are gathered, a part of the
-    batch at a time, into a short vector on which proposals repeat until all are accepted; then they are put back.
+    All elements get a first proposal in one pass over the batch. The rejected ones are gathered in short vectors, one
+    after the other, for which proposals repeat until all are accepted; then they are scattered back.
 
-    **Arguments:** `key`: a random key; `words`: how many random words of type `bits` a proposal takes; `propose`: maps
-    bits of shape `(words, n)` and the parameters to a tuple of vectors and the mask of those accepted; `params`:
-    vectors of length n. `squeeze`: a cheap `propose` for the first pass that makes the same proposals and accepts part
-    of what `propose` would.
+    **Arguments:** `key`: a random key; `words`: the number of random words of type `bits` that a proposal takes;
+    `propose`: maps bits of shape `(words, n)` and the parameters to a tuple of vectors and the mask of those accepted;
+    `params`: vectors of length n; `squeeze`: a cheaper `propose` for the first pass, which makes the same proposals and
+    accepts some of those that `propose` accepts.
 
     **Returns:** the tuple of vectors.
     """
@@ -119,13 +121,13 @@ def rejection(
         state = jax.lax.while_loop(lambda state: ~jnp.all(state[1]), body, (number, accepted, start, values))
         return state[0], state[3]
 
-    # With a squeeze the first full test is of the proposals that are there.
-    if n <= _FEW:
+    # After a squeeze the same proposals first take the full test.
+    if n <= _MAX_SIZE_WITHOUT_GATHERING:
         again = start if squeeze else fresh(1, n)
         return until_accepted(2, accepted, again, values, params)[1]
 
-    size = max(n // _SHARE, _FEW // 4)
-    # rank[i] rejected ones up to element i, so the j-th rejected one is where the rank first reaches j.
+    size = max(n // _NUM_CHUNKS, _MIN_CHUNK_SIZE)
+    # rank[i] elements up to i are rejected, so the j-th rejected element is the first of rank j.
     rank = jnp.cumsum(~accepted, dtype=jnp.int32)
 
     def chunk(state):

@@ -23,13 +23,13 @@ def von_mises(
     Rejection from the wrapped Cauchy distribution, θ = 2 atan(β tan(π u / 2)) with u uniform on (-1, 1), accepted with
     probability c exp(1 - c), c = g + 2 κ sin(θ / 2)^2, where g = (1 + 1 / (sqrt(1 + 4 κ^2) + 2 κ)) / 2 and β =
     sqrt(g / (g + 2 κ)): the same as Best and Fisher, "Efficient simulation of the von Mises distribution", Appl.
-    Statist. 28 (1979), in a form that needs no care for small κ or large.
+    Statist. 28 (1979), in a form that is accurate for small and large κ.
 
     **Arguments:** `key`: a random key; `concentration`: κ, not negative; `shape`: of the result, to which that of the
     concentration broadcasts; `dtype`: by default its own.
 
-    **Returns:** draws of shape `shape`, NaN where the concentration is negative or infinite; differentiable in it at a
-    fixed value of the distribution function.
+    **Returns:** draws of shape `shape`, NaN where the concentration is negative or infinite; differentiable in the
+    concentration at a fixed value of the distribution function.
     """
     key, shape, dtype, (k,) = prepare("von_mises", key, shape, dtype, concentration)
     return _implicit(jnp.broadcast_to(k, shape), _best_fisher(key, k, shape)).astype(dtype)
@@ -78,7 +78,8 @@ def von_mises_slope(concentration: Real, angle: Real) -> Real:
     dtype = angle.dtype
     single = jnp.finfo(dtype).bits <= 32
     k, theta = concentration, jnp.abs(angle)
-    # 1 - A by its asymptotic series where A is near 1 (DLMF 10.40.1).
+    # 1 - A by its asymptotic series where A is near 1: one minus the quotient of the series of DLMF 10.40.1, with exact
+    # coefficients. The relative error is 1e-8 at κ = 30 and 4e-16 at 500, where it begins.
     large = k > (30 if single else 500)
     u = 1 / jnp.where(large, k, 1e9)
     series = u * (1 / 2 + u * (1 / 8 + u * (1 / 8 + u * (25 / 128 + u * (13 / 32 + u * (1073 / 1024))))))

@@ -1,10 +1,8 @@
-"""What every bijector must do, for every case of a registry. A class joins with one entry."""
+"""What every bijector must do, for every case of `cases`."""
 
 import dataclasses
 import functools
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
@@ -15,126 +13,11 @@ import numpy as np
 import pytest
 
 import distrax_like.bijectors as bij
-from distrax_like import constrain, supports, trainable, unconstrain
+from distrax_like import constrain, trainable, unconstrain
 from distrax_like.bijectors import Bijector
 from distrax_like.distributions import Normal
 
-
-@dataclass(frozen=True)
-class Case:
-    """What is to be known of a bijector.
-
-    - `make(a)`: the bijector, where `a` turns numbers into arrays of the dtype under test.
-    - `points`: of shape `(n,) + batch + event`, where the event is the smallest the bijector acts on.
-    - `batch`: its batch shape at events of that rank.
-    - `lift`, `pick`: the coordinates of an event before and after the map, as vectors: where they are equally many, the
-      log determinant is that of the Jacobian between them; where there are more after, that of the surface element.
-    - `image`: a support that the images lie in.
-    - `exact`: how far the round trip may be off, in units of epsilon (1 + |x|).
-    """
-
-    make: Callable[[Callable[..., Any]], Bijector]
-    points: Any
-    batch: tuple[int, ...] = ()
-    unlift: Callable[[Any], Any] = jnp.ravel
-    lift: Callable[[Any, Any], Any] = lambda v, like: v.reshape(like.shape)
-    pick: Callable[[Any], Any] = jnp.ravel
-    image: supports.Support = supports.real
-    exact: float = 64
-
-    def at(self, dtype: Any) -> Bijector:
-        return self.make(functools.partial(jnp.asarray, dtype=dtype))
-
-
-def lower(x: Any) -> Any:
-    return x[jnp.tril_indices(x.shape[-1])]
-
-
-def from_lower(v: Any, like: Any) -> Any:
-    return jnp.zeros_like(like).at[jnp.tril_indices(like.shape[-1])].set(v)
-
-
-LINE = [-3.0, -0.2, 0.0, 0.7, 4.0]
-BATCHED = np.repeat(np.array(LINE)[:, None], 3, axis=1)
-VECTORS = np.array([[0.3, -1.0, 0.2], [2.0, 0.1, -0.7], [0.0, 0.0, 0.0]])
-SIX = np.concatenate([VECTORS, VECTORS[::-1] - 0.4], axis=1)
-CHOLESKY = np.array([[[0.8, 0.0, 0.0], [0.3, 1.1, 0.0], [-0.5, 0.2, 0.6]], np.eye(3)])
-
-CASES = {
-    "Identity": Case(lambda a: bij.Identity(), LINE),
-    "Exp": Case(lambda a: bij.Exp(), LINE, image=supports.positive),
-    "Shift": Case(lambda a: bij.Shift(a([1.0, -2.0, 0.5])), BATCHED, (3,)),
-    "Scale": Case(lambda a: bij.Scale(a([1.5, -2.0, 0.5])), BATCHED, (3,)),
-    "LogScale": Case(lambda a: bij.Scale(log_scale=a([1.5, -2.0, 0.5])), BATCHED, (3,)),
-    "Softplus": Case(lambda a: bij.Softplus(), LINE, image=supports.positive),
-    "SoftplusOf": Case(
-        lambda a: bij.Softplus(a([0.5, 1.0, 3.0]), a(1.0)), BATCHED, (3,), image=supports.greater_than(1.0)
-    ),
-    "OntoInterval": Case(
-        lambda a: bij.OntoInterval(a([-1.0, 2.0, -np.inf, -np.inf]), a([3.0, np.inf, 1.0, np.inf])),
-        np.repeat(np.array(LINE)[:, None], 4, axis=1),
-        batch=(4,),
-        image=supports.interval(np.array([-1.0, 2.0, -np.inf, -np.inf]), np.array([3.0, np.inf, 1.0, np.inf])),
-    ),
-    "Sigmoid": Case(lambda a: bij.Sigmoid(), LINE, image=supports.unit_interval),
-    "SigmoidOf": Case(
-        lambda a: bij.Sigmoid(a([-1.0, 0.0, 2.0]), a([3.0, 3.0, 3.0])),
-        BATCHED,
-        (3,),
-        image=supports.interval(-1.0, 3.0),
-    ),
-    "Tanh": Case(lambda a: bij.Tanh(), LINE, image=supports.interval(-1, 1), exact=10_000),
-    "ScaleMatvecDiag": Case(lambda a: bij.ScaleMatvecDiag(a([1.5, -2.0, 0.5])), VECTORS),
-    "ScaleMatvecTriL": Case(lambda a: bij.ScaleMatvecTriL(a(CHOLESKY)), VECTORS[:, None] * [[1], [2]], (2,)),
-    "SoftmaxCentered": Case(lambda a: bij.SoftmaxCentered(), VECTORS, pick=lambda y: y[:-1], image=supports.simplex),
-    "Ascending": Case(lambda a: bij.Ascending(), VECTORS, image=supports.ordered),
-    "UnitVector": Case(lambda a: bij.UnitVector(), VECTORS, image=supports.unit_vector),
-    "FillTriangular": Case(lambda a: bij.FillTriangular(), SIX, pick=lower),
-    "FillTriangularUpper": Case(lambda a: bij.FillTriangular(upper=True), SIX, pick=lambda y: lower(y.T)),
-    "TransformDiagonal": Case(lambda a: bij.TransformDiagonal(bij.Exp()), CHOLESKY),
-    "FillScaleTriL": Case(lambda a: bij.FillScaleTriL(), SIX, pick=lower, image=supports.lower_cholesky, exact=1e4),
-    "FillScaleTriLExp": Case(
-        lambda a: bij.FillScaleTriL(bij.Exp(), None), SIX, pick=lower, image=supports.lower_cholesky
-    ),
-    "CholeskyOuterProduct": Case(
-        lambda a: bij.CholeskyOuterProduct(),
-        CHOLESKY,
-        unlift=lower,
-        lift=from_lower,
-        pick=lower,
-        image=supports.positive_definite,
-        exact=1000,
-    ),
-    "CorrelationCholesky": Case(
-        lambda a: bij.CorrelationCholesky(),
-        VECTORS,
-        pick=lambda y: y[jnp.tril_indices(3, -1)],
-        image=supports.correlation_cholesky,
-    ),
-    "Chain": Case(lambda a: bij.Shift(a([1.0, -2.0, 0.5]))(bij.Exp()(bij.Scale(a(0.5)))), BATCHED, (3,), exact=300),
-    "ChainOfRanks": Case(
-        lambda a: bij.Exp()(bij.ScaleMatvecTriL(a(CHOLESKY))(bij.Shift(a([0.1, 0.2, 0.3])))),
-        VECTORS[:, None] * [[1], [0.5]],
-        (2,),
-        image=supports.independent(supports.positive, 1),
-        exact=1000,
-    ),
-    "ChainOfNone": Case(lambda a: bij.Chain([]), LINE),
-    "ChainToMatrices": Case(
-        lambda a: bij.CholeskyOuterProduct()(bij.FillScaleTriL(bij.Exp(), None)(bij.Scale(a(0.5)))),
-        SIX,
-        pick=lower,
-        image=supports.positive_definite,
-        exact=1e4,
-    ),
-    "Invert": Case(lambda a: bij.Invert(bij.Softplus(a([0.5, 1.0, 3.0]))), np.exp(BATCHED), (3,)),
-    "InvertVector": Case(
-        lambda a: bij.Invert(bij.SoftmaxCentered()),
-        [[0.25, 0.5, 0.25], [0.0625, 0.0625, 0.875]],
-        unlift=lambda x: x[:-1],
-        lift=lambda v, like: jnp.append(v, 1 - v.sum()),
-    ),
-}
+from .cases import CASES, Case
 
 every_case = pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES.items()])
 
@@ -151,14 +34,14 @@ def _apply(b: Bijector, x: Any) -> Any:
 def test_round_trip_shapes_and_dtypes(case: Case):
     for dtype in (jnp.float32, jnp.float64):
         b, x = case.at(dtype), jnp.asarray(case.points, dtype)
-        least, far = b.forward_min_event_ndims, b.inverse_min_event_ndims
+        rank, image_rank = b.forward_min_event_ndims, b.inverse_min_event_ndims
         y, forward, back, inverse, plain = jtu.tree_map(np.asarray, _apply(b, x))
         for out in (y, forward, back, inverse):
             assert out.dtype == dtype and np.all(np.isfinite(out))
-        batch = np.broadcast_shapes(x.shape[: x.ndim - least], case.batch)
+        batch = np.broadcast_shapes(x.shape[: x.ndim - rank], case.batch)
         assert forward.shape == inverse.shape == batch
-        event = x.shape[x.ndim - least :]
-        assert y.shape == (*batch, *b.forward_event_shape(event)) and len(b.forward_event_shape(event)) == far
+        event = x.shape[x.ndim - rank :]
+        assert y.shape == (*batch, *b.forward_event_shape(event)) and len(b.forward_event_shape(event)) == image_rank
         assert b.inverse_event_shape(b.forward_event_shape(event)) == event
         eps = case.exact * np.finfo(dtype).eps
         np.testing.assert_array_less(np.abs(back - x), eps * (1 + np.abs(x)))
@@ -180,8 +63,8 @@ def test_log_det_against_jacobian(case: Case):
     b, x = case.at(jnp.float64), jnp.asarray(case.points)
     # The first element of the batch of parameters, where there is one.
     if case.batch:
-        least = b.forward_min_event_ndims
-        b = jtu.tree_map(lambda p: p[0] if p.ndim > least and p.shape[0] == case.batch[0] else p, b)
+        rank = b.forward_min_event_ndims
+        b = jtu.tree_map(lambda p: p[0] if p.ndim > rank and p.shape[0] == case.batch[0] else p, b)
         x = x[:, 0]
     jacobian, log_det = jacobians(b, x)
     if jacobian.ndim == 3 and jacobian.shape[-1] != jacobian.shape[-2]:
@@ -194,18 +77,18 @@ def test_log_det_against_jacobian(case: Case):
 @every_case
 def test_event_ndims(case: Case):
     b, x = case.at(jnp.float64), jnp.asarray(case.points)
-    least = b.forward_min_event_ndims
+    rank = b.forward_min_event_ndims
     log_det = b.forward_log_det_jacobian(x)
     for extra in range(1, log_det.ndim + 1):
         axes = tuple(range(log_det.ndim - extra, log_det.ndim))
-        summed = b.forward_log_det_jacobian(x, event_ndims=least + extra)
+        summed = b.forward_log_det_jacobian(x, event_ndims=rank + extra)
         np.testing.assert_allclose(summed, log_det.sum(axis=axes), rtol=1e-13, atol=1e-13)
         back = b.inverse_log_det_jacobian(b.forward(x), event_ndims=b.inverse_min_event_ndims + extra)
         np.testing.assert_allclose(back, -summed, rtol=1e-6, atol=1e-9)
-    for wrong in (least - 1, x.ndim + 1):
+    for wrong in (rank - 1, x.ndim + 1):
         with pytest.raises(ValueError, match=f"{type(b).__name__}.forward_and_log_det: event_ndims must lie between"):
             b.forward_log_det_jacobian(x, event_ndims=wrong)
-    if least:
+    if rank:
         with pytest.raises(ValueError, match=f"{type(b).__name__}.forward acts on events"):
             b.forward(1.0)
 

@@ -11,33 +11,29 @@ import distrax_like as dl
 from distrax_like import kernels as tfpk
 from distrax_like.kernels._stationary import squared_distances
 
+from .cases import CASES, Case
+
 X = random.normal(random.key(0), (6, 2))
 Y = random.normal(random.key(1), (4, 2))
 
-FORMULAS = {
-    tfpk.ExponentiatedQuadratic: lambda r: np.exp(-(r**2) / 2),
-    tfpk.MaternOneHalf: lambda r: np.exp(-r),
-    tfpk.MaternThreeHalves: lambda r: (1 + np.sqrt(3) * r) * np.exp(-np.sqrt(3) * r),
-    tfpk.MaternFiveHalves: lambda r: (1 + np.sqrt(5) * r + 5 * r**2 / 3) * np.exp(-np.sqrt(5) * r),
-}
-CLASSES = list(FORMULAS)
+every_case = pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES.items()])
 
 
-@pytest.mark.parametrize("cls", CLASSES)
-def test_values_match_the_formula_in_both_widths(cls):
+@every_case
+def test_values_match_the_formula_in_both_widths(case: Case):
     r = np.linalg.norm(np.asarray(X)[:, None] - np.asarray(Y)[None], axis=-1)
-    expected = 1.7**2 * FORMULAS[cls](r / 0.6)
-    np.testing.assert_allclose(cls(1.7, 0.6).matrix(X, Y), expected, rtol=1e-13)
-    np.testing.assert_allclose(cls(1.7, inverse_length_scale=1 / 0.6).matrix(X, Y), expected, rtol=1e-13)
+    expected = 1.7**2 * case.formula(r / 0.6)
+    np.testing.assert_allclose(case.make(1.7, 0.6).matrix(X, Y), expected, rtol=1e-13)
+    np.testing.assert_allclose(case.make(1.7, inverse_length_scale=1 / 0.6).matrix(X, Y), expected, rtol=1e-13)
     x, y = X.astype(jnp.float32), Y.astype(jnp.float32)
-    narrow = cls(jnp.float32(1.7), jnp.float32(0.6)).matrix(x, y)
-    assert narrow.dtype == jnp.float32 and cls().matrix(x).dtype == jnp.float32
+    narrow = case.make(jnp.float32(1.7), jnp.float32(0.6)).matrix(x, y)
+    assert narrow.dtype == jnp.float32 and case.make().matrix(x).dtype == jnp.float32
     np.testing.assert_allclose(narrow, expected, rtol=3e-6)
 
 
-@pytest.mark.parametrize("cls", CLASSES)
-def test_forms_agree_and_lift_over_batches(cls):
-    kernel = cls(jnp.array([1.0, 2.0]), length_scale=jnp.array([[0.5], [1.0], [2.0]]))
+@every_case
+def test_forms_agree_and_lift_over_batches(case: Case):
+    kernel = case.make(jnp.array([1.0, 2.0]), length_scale=jnp.array([[0.5], [1.0], [2.0]]))
     assert kernel.batch_shape == (3, 2)
     matrix = kernel.matrix(X, Y)
     assert matrix.shape == (3, 2, 6, 4)
@@ -53,7 +49,7 @@ def test_forms_agree_and_lift_over_batches(cls):
     both = kernel.matrix(points)
     assert both.shape == (3, 2, 5, 5)
     np.testing.assert_allclose(both[2, 1], kernel[2, 1].matrix(points[1]), rtol=1e-14)
-    one = cls(2.0)
+    one = case.make(2.0)
     np.testing.assert_allclose(
         one.matvec(X, Y, jnp.arange(4.0), block_size=4), one.matrix(X, Y) @ jnp.arange(4.0), rtol=1e-13
     )
@@ -61,24 +57,21 @@ def test_forms_agree_and_lift_over_batches(cls):
     np.testing.assert_allclose(mapped, kernel.matrix(X), rtol=1e-14)
 
 
-@pytest.mark.parametrize("cls", CLASSES)
-def test_matrices_are_positive_semidefinite_with_exact_diagonal(cls):
-    matrix = np.asarray(cls(1.3, 0.7).matrix(random.normal(random.key(3), (40, 3))))
+@every_case
+def test_matrices_are_positive_semidefinite_with_exact_diagonal(case: Case):
+    matrix = np.asarray(case.make(1.3, 0.7).matrix(random.normal(random.key(3), (40, 3))))
     assert np.linalg.eigvalsh(matrix).min() > -1e-12
     np.testing.assert_array_equal(np.diag(matrix), np.full(40, 1.3**2))
 
 
-@pytest.mark.parametrize("cls", CLASSES)
-def test_gradients_are_finite_and_right_at_equal_points(cls):
-    kernel = cls(1.5, 0.5)
+@every_case
+def test_gradients_are_finite_and_right_at_equal_points(case: Case):
+    kernel = case.make(1.5, 0.5)
     fn = lambda x: kernel.apply(x, X[0])
     np.testing.assert_array_equal(jax.grad(fn)(X[0]), 0)
     hessian = jax.hessian(fn)(X[0])
     # The second derivative of f(q), q = r^2 / l^2, at zero is 2 f'(0) / l^2 in each direction where f'(0) exists.
-    slope = {tfpk.ExponentiatedQuadratic: -0.5, tfpk.MaternThreeHalves: -1.5, tfpk.MaternFiveHalves: -5 / 6}.get(
-        cls, 0.0
-    )
-    np.testing.assert_allclose(hessian, 1.5**2 * 2 * slope / 0.25 * np.eye(2), atol=1e-12)
+    np.testing.assert_allclose(hessian, 1.5**2 * 2 * case.slope / 0.25 * np.eye(2), atol=1e-12)
     step = 1e-5
     away = X[0] + 0.3
     numeric = [(fn(away.at[i].add(step)) - fn(away.at[i].add(-step))) / (2 * step) for i in range(2)]

@@ -11,6 +11,7 @@ import scipy.interpolate
 import scipy.special as sp
 
 from distrax_like import math as dlmath
+from distrax_like.math import _quadrature
 
 inf = np.inf
 
@@ -156,6 +157,15 @@ def test_gauss_legendre_is_exact_for_polynomials():
     np.testing.assert_allclose(got, (high**8 - low**8) / 8, rtol=1e-13)
     slope = jax.jit(jax.grad(lambda b: dlmath.gauss_legendre(jnp.exp, 0.0, b, 12)))
     np.testing.assert_allclose(slope(1.5), math.exp(1.5))
+
+
+def test_kronrod_rule():
+    """The nodes and weights of both rules are determined by their degrees of exactness, 31 and 19."""
+    power = np.arange(0, 32, 2)
+    moments = _quadrature._NODES[:, None] ** power * (power + 1) / 2
+    np.testing.assert_allclose(_quadrature._WEIGHTS @ moments, 1, rtol=2e-15)
+    np.testing.assert_allclose(_quadrature._GAUSS_WEIGHTS @ moments[:, power < 20], 1, rtol=2e-15)
+    np.testing.assert_allclose(_quadrature._NODES, -_quadrature._NODES[::-1], rtol=0)
 
 
 def positive_definite(*shape, seed=0):
