@@ -79,7 +79,8 @@ _gamma_excess = with_slopes(
 
 def _gamma_shortfall_value(x: Real, a: Real, rate: Real) -> Real:
     m, lo = divide(a, as_pair(rate))
-    return lo - (x - m)
+    # The selection only keeps XLA from writing each difference to memory before it sums them.
+    return jnp.where(x == m, lo, lo - (x - m))
 
 
 _gamma_shortfall = with_slopes(
