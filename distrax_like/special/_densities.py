@@ -23,6 +23,7 @@ from ._compensated import Pair, two_sum, with_slopes
 from ._elementary import mul0
 from ._log_series import expm1mx, log_and_excess
 from ._root_term import (
+    MAX_TERMS,
     as_pair,
     divide,
     log_minus_digamma,
@@ -34,7 +35,6 @@ from ._root_term import (
     total,
 )
 
-_MAX_TERMS = 8  # of a sum that is written out
 _LOG_FLOOR = -40.0  # of a mean whose ratio to a count is taken; what is below comes in as its logarithm
 
 
@@ -79,7 +79,8 @@ _gamma_excess = with_slopes(
 
 def _gamma_shortfall_value(x: Real, a: Real, rate: Real) -> Real:
     m, lo = divide(a, as_pair(rate))
-    return lo - (x - m)
+    # The selection only keeps XLA from writing each difference to memory before it sums them.
+    return jnp.where(x == m, lo, lo - (x - m))
 
 
 _gamma_shortfall = with_slopes(
@@ -216,7 +217,7 @@ def log_beta_density(x: Numeric, a: Numeric, b: Numeric) -> Real:
 
 def _sum(x: Real) -> Real:
     """The sum over the last axis; a short one by terms, since compilers fuse two sums of one array only then."""
-    return sum(x[..., i] for i in range(1, x.shape[-1])) + x[..., 0] if x.shape[-1] <= _MAX_TERMS else jnp.sum(x, -1)
+    return sum(x[..., i] for i in range(1, x.shape[-1])) + x[..., 0] if x.shape[-1] <= MAX_TERMS else jnp.sum(x, -1)
 
 
 def _simplex_ratio(x: Real, a: Real) -> tuple[tuple[Real, Real], Real]:
@@ -224,18 +225,8 @@ def _simplex_ratio(x: Real, a: Real) -> tuple[tuple[Real, Real], Real]:
     m, lo = divide(a, spread(total(a), a))
     # The differences are exact near the means.
     distance = x - m
-    return ((distance - lo) * (1 / m), x * (1 / m)), _sum_of_differences(distance) - jnp.sum(lo, -1)
-
-
-def _sum_of_differences(x: Real) -> Real:
-    """As `_sum`, in doubled precision where it is written out."""
-    if x.shape[-1] > _MAX_TERMS:
-        return jnp.sum(x, -1)
-    hi, lo = x[..., 0], jnp.zeros(x.shape[:-1], x.dtype)
-    for i in range(1, x.shape[-1]):
-        hi, rest = two_sum(hi, x[..., i])
-        lo = lo + rest
-    return hi + lo
+    above = sum(total(distance)) if x.shape[-1] <= MAX_TERMS else jnp.sum(distance, -1)
+    return ((distance - lo) * (1 / m), x * (1 / m)), above - jnp.sum(lo, -1)
 
 
 _simplex_log = with_slopes(
@@ -284,7 +275,7 @@ _over_axis(_log_dirichlet_density, _dirichlet_in_x, _dirichlet_in_a)
 def log_dirichlet_density(x: Numeric, a: Numeric) -> Real:
     """log Γ(Σ a_i) - Σ log Γ(a_i) + Σ (a_i - 1) log x_i, for x >= 0 that sum to 1 and positive a of any size.
 
-    Where the sum of x is off by its rounding, so is the value, as that of the formula. Error at most 3 ulp in both
+    Where the sum of x is off by its rounding, so is the value, as that of the formula. Error at most 7 ulp in both
     widths for up to 8 coordinates, besides 32 epsilon near zeros; of derivatives 1.
 
     **Arguments:** `x`, `a`: shapes `(..., n)` that broadcast. **Returns:** the broadcast shape without the last axis;

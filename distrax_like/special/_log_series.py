@@ -11,13 +11,19 @@ from distrax_like._misc import Numeric, Real, promote
 
 from ._compensated import is_double, with_slopes
 
-# Polynomials, interpolated at 60 digits, in single and double precision: (2 atanh(v) - 2 v) / v^3 in v^2 for
-# |v| <= (√2 - 1) / (√2 + 1), and (exp(r) - 1 - r) / r^2 for |r| <= 1.
-_ATANH = (
-    (0.6666666655449709, 0.40000121839806124, 0.28550820815960665, 0.23330467216303835),
+# Polynomials, interpolated at 60 digits, in single and double precision: (s - log(1 + s)) / s^2 for 1 + s in
+# [√(1/2), √2], and (exp(r) - 1 - r) / r^2 for |r| <= 1.
+_LOG = (
     (
-        0.6666666666666666, 0.4000000000000088, 0.28571428570803614, 0.22222222391713917, 0.18181795640132906,
-        0.15386239702814658, 0.13268773138656886, 0.13086626147840102,
+        0.4999999994349637, -0.333333227936071, 0.25000010940100675, -0.2000144672220023, 0.16667536772428632,
+        -0.1423231785955222, 0.12420814467908906, -0.1181213614232965, 0.11557287882015821, -0.06769024113816001,
+    ),
+    (
+        0.5, -0.3333333333333333, 0.25000000000000033, -0.2000000000000069, 0.16666666666656405, -0.142857142855555,
+        0.1250000000127535, -0.11111111128188937, 0.09999999925676271, -0.09090908072780475, 0.08333335414238319,
+        -0.07692344114682197, 0.07142840313174073, -0.066658625873359, 0.06249427488200316, -0.05893115831381278,
+        0.0557386177273737, -0.05183796630011254, 0.04776306603284303, -0.04971904701913414, 0.05795808230769681,
+        -0.05122094870706789, 0.021002100035321113,
     ),
 )  # fmt: skip
 _EXPM1MX = (
@@ -46,9 +52,9 @@ def log_and_excess(u: Real, t: Real, exponent: int | Array = 0) -> tuple[Bool[Ar
     """log t for t = 1 + u, t - 1 - log t for t near 1, and where it is near.
 
     Near means within a factor √2, where u counts; elsewhere t does, and the second result is to be had as u - log t.
-    With t = 2^k f for f in [√(1/2), √2] it is log t = k log 2 + 2 atanh(v), v = (f - 1) / (f + 1), and for k = 0
-    the excess is v (u - v² (2/3 + 2/5 v² + …)). No branch and no special cases: the logarithm of 0 is about that of
-    the smallest number, infinity and NaN have finite ones.
+    With t = 2^k (1 + s) and 1 + s in [√(1/2), √2] it is log t = k log 2 + s - s² p(s), and for k = 0 the excess is
+    s² p(s), with p a polynomial. No branch and no special cases: the logarithm of 0 is about that of the smallest
+    number, infinity and NaN have finite ones. (No division either: XLA keeps quotients with several uses in memory.)
 
     **Arguments:** `u`, `t`: of one shape; `exponent`: t stands for t 2^exponent.
     """
@@ -61,10 +67,8 @@ def log_and_excess(u: Real, t: Real, exponent: int | Array = 0) -> tuple[Bool[Ar
     k = k + jnp.asarray(exponent, integer)
     near = k == 0
     s = jnp.where(near, u, f - 1)
-    v = s / (2 + s)
-    w = v * v
-    tail = w * horner(_ATANH[double], w)
-    return near, k.astype(t.dtype) * math.log(2) + (2 * v + v * tail), v * (u - tail)
+    excess = s * s * horner(_LOG[double], s)
+    return near, k.astype(t.dtype) * math.log(2) + (s - excess), excess
 
 
 def _log1pmx_formula(u: Real) -> Real:

@@ -11,6 +11,7 @@ from distrax_like._misc import Numeric, Real, promote
 from ._compensated import Pair, differentiable, exact_product, is_double, two_sum
 from ._log_series import horner
 
+MAX_TERMS = 8  # of a sum that is written out
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 # Rational functions, interpolated at 60 digits, in single and double precision: of a times the error of Stirling's
@@ -106,8 +107,14 @@ def times(x: Real, y: Pair) -> Pair:
 
 
 def total(a: Real) -> Pair:
-    """The sum over the last axis as a pair."""
+    """The sum over the last axis as a pair, term by term where it is short."""
     lo = jnp.zeros(a.shape[:-1], a.dtype)
+    if a.shape[-1] <= MAX_TERMS:
+        hi = a[..., 0]
+        for i in range(1, a.shape[-1]):
+            hi, rest = two_sum(hi, a[..., i])
+            lo = lo + rest
+        return two_sum(hi, lo)
     while a.shape[-1] > 1:
         half = a.shape[-1] // 2
         hi, rest = two_sum(a[..., :half], a[..., half : 2 * half])

@@ -291,7 +291,7 @@ def functions(case: Case) -> tuple[dict[str, Callable[..., Any]], dict[str, Call
     """Log densities of (value, *parameters), and their gradients."""
     values: dict[str, Callable[..., Any]] = {
         "plain": case.plain,
-        "hook": lambda x, *p: case.ours(*p)._log_prob(x),
+        "hook": lambda x, *p: case.ours(*p)._log_prob(x.astype(jnp.float32)),
         "ours": lambda x, *p: case.ours(*p).log_prob(x),
     }
     for who, make in case.peers.items():
@@ -306,18 +306,20 @@ def arguments(case: Case, each: bool) -> list[Any]:
     per = SIZE // (WIDTH if case.event or (each and case.parameter_ndims) else 1)
     wide = [np.broadcast_to(p, (per, *p.shape)) for p in params]
     value = case.draw(*wide)
-    return [jnp.asarray(v, jnp.float32) for v in (value, *(wide if each else params))]
+    # Categories, which other libraries take as integers only.
+    kind = jnp.int32 if case.discrete and case.parameter_ndims else jnp.float32
+    return [jnp.asarray(value, kind), *(jnp.asarray(p, jnp.float32) for p in (wide if each else params))]
 
 
 def worst(case: Case, dtype: Any) -> float:
-    """In ulp, over 200 draws."""
+    """In ulp, over 200 draws; of the hook, since what sums to 1 in single precision is off the simplex in double."""
     params = [np.asarray(p, np.float32) for p in case.params]
     value = np.asarray(case.draw(*(np.broadcast_to(p, (200, *p.shape)) for p in params)), np.float32)
     if case.event:
         value[..., -1] = 1 - value[..., :-1].sum(-1)
     with jax.enable_x64(True):
         args = [jnp.asarray(v, dtype) for v in (value, *params)]
-        got = np.asarray(eqx.filter_jit(lambda x, *p: case.ours(*p).log_prob(x))(*args), np.float64)
+        got = np.asarray(eqx.filter_jit(lambda x, *p: case.ours(*p)._log_prob(x))(*args), np.float64)
     eps, found = float(np.finfo(dtype).eps), 0.0
     precise = lambda x: [mp.mpf(float(v)) for v in x] if np.ndim(x) else mp.mpf(float(x))
     assert case.truth is not None
