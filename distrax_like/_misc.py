@@ -116,7 +116,8 @@ def cast(x: Numeric, dtype: Any) -> Array:
 
 def keep_within(x: Real, low: Any, high: Any) -> Real:
     """`x` clipped to the range it lies in mathematically, where rounding put it outside; the gradient passes."""
-    return x + jax.lax.stop_gradient(jnp.clip(x, low, high) - x)
+    finite = jnp.where(jnp.isfinite(x), x, 0)
+    return jax.lax.stop_gradient(jnp.clip(x, low, high)) + (finite - jax.lax.stop_gradient(finite))
 
 
 def tree_where(condition: Any, yes: Any, no: Any) -> Any:

@@ -139,10 +139,10 @@ class TransformedDistribution(Distribution):
         if image is None or image.event_ndims or self.distribution.support.is_discrete:
             return y
         low, high = (jnp.asarray(end, y.dtype) for end in image.ends())
-        tiny = jnp.finfo(y.dtype).tiny
+        info = jnp.finfo(y.dtype)
         # The numbers next to zero are subnormal, and are taken for zero.
-        above = jnp.where(low == 0, tiny, jnp.nextafter(low, high))
-        below = jnp.where(high == 0, -tiny, jnp.nextafter(high, low))
+        above = jnp.where(low == 0, info.tiny, jnp.maximum(jnp.nextafter(low, high), info.min))
+        below = jnp.where(high == 0, -info.tiny, jnp.minimum(jnp.nextafter(high, low), info.max))
         return keep_within(y, above, below)
 
     def _increasing(self, method: str):

@@ -63,4 +63,4 @@ def test_no_draw_has_density_zero(dtype):
         bij.Shift(dtype(1e5))(bij.Scale(dtype(-1))(dist.Beta(dtype(0.1), dtype(0.1)))),
     ):
         draws = d.sample(20_000, seed=KEY)
-        assert np.all(np.isfinite(d.log_prob(draws))), d
+        assert np.all(d.log_prob(draws) > -np.inf), d
