@@ -181,6 +181,34 @@ def as_shape(shape: SupportsIndex | Sequence[SupportsIndex]) -> Shape:
     return tuple(operator.index(n) for n in shape) if isinstance(shape, Sequence) else (operator.index(shape),)
 
 
+#: Up to this length a reduction over an axis is written out.
+MAX_TERMS = 8
+
+
+def reduce_last(of_two: Callable[..., Any], of_axis: Callable[..., Any], x: Shaped[Array, "..."]) -> Array:
+    """A reduction over the last axis, such as `jnp.add` and `jnp.sum`.
+
+    A short axis is written out, since only then does a compiler fuse several reductions of one array, or a reduction
+    with what follows it.
+    """
+    if not 0 < x.shape[-1] <= MAX_TERMS:
+        return of_axis(x, axis=-1)
+    return functools.reduce(of_two, (x[..., i] for i in range(x.shape[-1])))
+
+
+@jax.custom_jvp
+def _sum_last(x: Float[Array, "... n"]) -> Float[Array, "..."]:
+    return reduce_last(jnp.add, jnp.sum, x)
+
+
+@_sum_last.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    # The transpose of this sum copies a cotangent; that of the terms would pad it, once for each.
+    return _sum_last(*primals), jnp.sum(*tangents, axis=-1)
+
+
 def sum_trailing(x: Float[Array, "..."], ndims: int) -> Float[Array, "..."]:
     """The sum over the last `ndims` axes."""
+    if ndims == 1:
+        return _sum_last(x)
     return jnp.sum(x, axis=tuple(range(-ndims, 0))) if ndims else x

@@ -5,6 +5,7 @@ Supports of continuous distributions are closed, infinities excluded; where memb
 numbers (a simplex, a unit vector, a symmetric matrix) the tolerance is the square root of the machine epsilon.
 """
 
+import functools
 from typing import Any, NoReturn
 
 import equinox as eqx
@@ -13,11 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool
 
-from ._misc import Event, Shape, sum_trailing
+from ._misc import Event, Shape, reduce_last, sum_trailing
 
 
 def _tolerance(x: Event) -> Any:
     return jnp.sqrt(jnp.finfo(x.dtype).eps)
+
+
+def _least(x: Event) -> Event:
+    return reduce_last(jnp.minimum, functools.partial(jnp.min, initial=jnp.inf), jax.lax.stop_gradient(x))
 
 
 class Support(eqx.Module):
@@ -70,17 +75,17 @@ class Support(eqx.Module):
         """
         return None
 
-    def separate(self, x: Event) -> tuple[Event, Event]:
+    def separate(self, x: Event) -> tuple[Event, Bool[Array, "..."], Event]:
         """What a formula may see of `x`, and what is known without it.
 
         **Returns:** `x` with feasible points in place of what lies outside the set, so that no formula and no
-        gradient is evaluated there; and the log density that is known of each event: 0 inside, minus infinity
-        outside, NaN where there is one.
+        gradient is evaluated there; whether each event lies inside; and the log density of those that do not: minus
+        infinity, or NaN where there is one.
         """
         inside = self.contains(x)
         nan = jnp.any(jnp.isnan(x), axis=tuple(range(-self.event_ndims, 0)))
-        known = jnp.where(inside, 0, jnp.where(nan, jnp.nan, -jnp.inf)).astype(x.dtype)
-        return jnp.where(inside[(..., *(None,) * self.event_ndims)], x, self.feasible_like(x)), known
+        outside = jnp.where(nan, jnp.nan, -jnp.inf).astype(x.dtype)
+        return jnp.where(inside[(..., *(None,) * self.event_ndims)], x, self.feasible_like(x)), inside, outside
 
 
 class Real(Support):
@@ -89,9 +94,9 @@ class Real(Support):
     def contains(self, x: Event) -> Bool[Array, "..."]:
         return jnp.isfinite(x)
 
-    def separate(self, x: Event) -> tuple[Event, Event]:
+    def separate(self, x: Event) -> tuple[Event, Bool[Array, "..."], Event]:
         finite = jnp.isfinite(x)
-        return jnp.where(finite, x, 0), jnp.where(finite, 0, -jnp.abs(jax.lax.stop_gradient(x)))
+        return jnp.where(finite, x, 0), finite, -jnp.abs(jax.lax.stop_gradient(x))
 
     def feasible_like(self, x: Event) -> Event:
         return jnp.zeros_like(x)
@@ -297,10 +302,13 @@ class Independent(Support):
     def has_measure(self, shape: Shape) -> Bool[np.ndarray, "..."] | None:
         return self.base.has_measure(shape[len(shape) - self.base.event_ndims :])
 
-    def separate(self, x: Event) -> tuple[Event, Event]:
-        # A sum of what is known of each element: one pass over the array, with no mask to expand.
-        x, known = self.base.separate(x)
-        return x, sum_trailing(known, self.ndims)
+    def separate(self, x: Event) -> tuple[Event, Bool[Array, "..."], Event]:
+        x, inside, outside = self.base.separate(x)
+        if not self.ndims:
+            return x, inside, outside
+        # One sum of what is known of each element: zero where all lie inside, NaN where there is one.
+        known = sum_trailing(jnp.where(inside, 0, outside), self.ndims)
+        return x, known == 0, known
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
         inside = self.base.contains(x)
@@ -320,7 +328,12 @@ class Simplex(Support):
         return np.arange(shape[-1]) < shape[-1] - 1
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
-        return jnp.all(x >= 0, axis=-1) & (jnp.abs(jnp.sum(x, axis=-1) - 1) <= _tolerance(x))
+        return (_least(x) >= 0) & (jnp.abs(sum_trailing(x, 1) - 1) <= _tolerance(x))
+
+    def separate(self, x: Event) -> tuple[Event, Bool[Array, "..."], Event]:
+        inside = self.contains(x)
+        outside = jnp.where(jnp.isnan(_least(x)), jnp.nan, -jnp.inf).astype(x.dtype)
+        return jnp.where(inside[..., None], x, self.feasible_like(x)), inside, outside
 
     def feasible_like(self, x: Event) -> Event:
         return jnp.full_like(x, 1 / x.shape[-1])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, SupportsIndex
 
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
 from distrax_like._eager import compiled
 from distrax_like._misc import Event, Numeric, Real, Seed, Shape, as_key, as_shape, cast, default_float
@@ -179,8 +179,8 @@ class Distribution(Module):
     def _density(self, value: Numeric, **kwargs: Any) -> Real:
         value = self._clean(self._cast(value, "log_prob"), **kwargs)
         # The formula only ever sees points of the support: else its gradient at a masked point could be NaN.
-        value, known = self.support.separate(value)
-        return self._known_or(self._log_prob(value, **kwargs), known, "_log_prob")
+        value, inside, outside = self.support.separate(value)
+        return self._unless(inside, outside, self._log_prob(value, **kwargs), "_log_prob")
 
     def _free_ndims(self) -> int:
         """The number of dimensions of the free coordinates of one event."""
@@ -192,16 +192,16 @@ class Distribution(Module):
         ndims = self._free_ndims()
         lead = jnp.broadcast_shapes(x.shape[: x.ndim - ndims], self.batch_shape)
         x = jnp.broadcast_to(x, lead + x.shape[x.ndim - ndims :])
-        x, known = independent(real, ndims).separate(x)
-        return self._known_or(self._log_prob_at_free(x), known, "_log_prob_at_free")
+        x, inside, outside = independent(real, ndims).separate(x)
+        return self._unless(inside, outside, self._log_prob_at_free(x), "_log_prob_at_free")
 
-    def _known_or(self, result: Real, known: Real, hook: str) -> Real:
-        """What is known of each event without the formula, else the `result` of the formula."""
+    def _unless(self, inside: Bool[Array, "..."], outside: Real, result: Real, hook: str) -> Real:
+        """The `result` of a formula for the events inside the support, and what is known of the others."""
         own = jnp.shape(result)
         # One number for all events of a shape is enough.
-        if any(n not in (1, m) for n, m in zip(own[::-1], known.shape[::-1])) or len(own) > known.ndim:
-            self._check_shape(hook, own, known.shape)
-        return jnp.where(known == 0, result, known.astype(result.dtype))
+        if any(n not in (1, m) for n, m in zip(own[::-1], inside.shape[::-1])) or len(own) > inside.ndim:
+            self._check_shape(hook, own, inside.shape)
+        return jnp.where(inside, result, outside.astype(result.dtype))
 
     def _check_shape(self, hook: str, shape: Shape, expected: Shape) -> None:
         if shape != expected:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Event, Numeric, Real, Shape, promote
+from distrax_like._misc import Event, Numeric, Real, Shape, promote, sum_trailing
 from distrax_like._module import parameter
 from distrax_like.math import solve_lower
 from distrax_like.special import expm1mx
@@ -42,7 +42,7 @@ class MultivariateNormalDiag(Distribution):
 
     def _log_prob(self, value: Event) -> Real:
         z = (value - self.loc) / self.scale_diag
-        return -0.5 * jnp.sum(z**2, axis=-1) - jnp.sum(jnp.log(self.scale_diag) + HALF_LOG_2PI, axis=-1)
+        return -0.5 * sum_trailing(z**2, 1) - jnp.sum(jnp.log(self.scale_diag) + HALF_LOG_2PI, axis=-1)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self.loc + self.scale_diag * jax.random.normal(key, shape + self.event_shape, self.loc.dtype)

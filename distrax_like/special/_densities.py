@@ -17,13 +17,12 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
-from distrax_like._misc import Numeric, Real, promote
+from distrax_like._misc import MAX_TERMS, Numeric, Real, promote, sum_trailing
 
 from ._compensated import Pair, two_sum, with_slopes
 from ._elementary import mul0
 from ._log_series import expm1mx, log_and_excess
 from ._root_term import (
-    MAX_TERMS,
     as_pair,
     divide,
     log_minus_digamma,
@@ -215,11 +214,6 @@ def log_beta_density(x: Numeric, a: Numeric, b: Numeric) -> Real:
     return _log_beta_density(*promote(x, a, b))
 
 
-def _sum(x: Real) -> Real:
-    """The sum over the last axis; a short one by terms, since compilers fuse two sums of one array only then."""
-    return sum(x[..., i] for i in range(1, x.shape[-1])) + x[..., 0] if x.shape[-1] <= MAX_TERMS else jnp.sum(x, -1)
-
-
 def _simplex_ratio(x: Real, a: Real) -> tuple[tuple[Real, Real], Real]:
     """t - 1 and t of each coordinate by its mean, and how much the sum of the coordinates is above 1."""
     m, lo = divide(a, spread(total(a), a))
@@ -243,7 +237,7 @@ def _log_dirichlet_density(x: Real, a: Real) -> Real:
     ratio, above = _simplex_ratio(x, a)
     n = jnp.sum(a, -1)
     constant = root_term(n) - jnp.sum(root_term(a), -1) + (a.shape[-1] - 1) * jnp.log(n)
-    return (constant + n * above) + _sum(_kernel(a, *ratio))
+    return (constant + n * above) + sum_trailing(_kernel(a, *ratio), 1)
 
 
 def _dirichlet_in_x(x: Real, a: Real) -> Real:

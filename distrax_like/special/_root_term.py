@@ -6,12 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from distrax_like._misc import Numeric, Real, promote
+from distrax_like._misc import MAX_TERMS, Numeric, Real, promote
 
 from ._compensated import Pair, differentiable, exact_product, is_double, two_sum
 from ._log_series import horner
 
-MAX_TERMS = 8  # of a sum that is written out
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 # Rational functions, interpolated at 60 digits, in single and double precision: of a times the error of Stirling's
