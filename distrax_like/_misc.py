@@ -204,7 +204,8 @@ def _sum_last(x: Float[Array, "... n"]) -> Float[Array, "..."]:
 @_sum_last.defjvp
 def _(primals: Any, tangents: Any) -> Any:
     # The transpose of this sum copies a cotangent; that of the terms would pad it, once for each.
-    return _sum_last(*primals), jnp.sum(*tangents, axis=-1)
+    (x,), (tangent,) = primals, tangents
+    return _sum_last(x), jnp.sum(tangent, axis=-1)
 
 
 def sum_trailing(x: Float[Array, "..."], ndims: int) -> Float[Array, "..."]:

@@ -149,10 +149,10 @@ def integrate(
 
             return jax.lax.scan(add, jnp.zeros_like(low), jax.lax.stop_gradient(mesh))[0]
 
-        slope = jax.jvp(again, [primals[i] for i in varying], [tangents[i] for i in varying])[1]
+        derivative = jax.jvp(again, [primals[i] for i in varying], [tangents[i] for i in varying])[1]
         none: Any = np.zeros(low.shape, jax.dtypes.float0)
         still = jax.tree.map(jnp.zeros_like, (results.error, mesh))
-        return (results, mesh), (QuadratureResults(slope, still[0], none), still[1])
+        return (results, mesh), (QuadratureResults(derivative, still[0], none), still[1])
 
     adaptive.defjvp(derivative, symbolic_zeros=True)
     return adaptive(low, high, *consts)[0]

@@ -212,11 +212,11 @@ def _(primals, tangents):
     a, log_x = primals
     # The derivative at the result and not at the argument, so that second derivatives are right too.
     out = _implicit(a, log_x)
-    return out, log_gamma_slope(a, out) * tangents[0]
+    return out, log_gamma_derivative(a, out) * tangents[0]
 
 
 @jax.jit
-def log_gamma_slope(a: Real, log_x: Real) -> Real:
+def log_gamma_derivative(a: Real, log_x: Real) -> Real:
     """d log x / d a at a fixed value of the distribution function of the gamma distribution.
 
     With S = Σ x^k / (a + 1)_k and H_k = Σ_{j <= k} 1 / (a + j), it is
@@ -261,8 +261,8 @@ def log_gamma_slope(a: Real, log_x: Real) -> Real:
     integral = gauss_legendre(
         lambda v: (v + c) * jnp.exp(-gap * v - x * _expm1_remainder(sign * v)), 0, end, 20 if single else 40
     )
-    slope = jnp.where(low, series, integral)
-    return jnp.where(valid, slope, jnp.nan)
+    derivative = jnp.where(low, series, integral)
+    return jnp.where(valid, derivative, jnp.nan)
 
 
 def _log_ratio(x: Real, a: Real) -> Real:

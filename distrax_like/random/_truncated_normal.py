@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like._misc import Numeric, Real, Shape
 from distrax_like.math import gauss_legendre
-from distrax_like.special._normal import upper_excess
+from distrax_like.special._normal import upper_mills_remainder
 
 from ._rejection import ShapeLike, prepare, unit, word
 
@@ -76,7 +76,7 @@ def _invert(key: PRNGKeyArray, lower: Real, upper: Real, shape: Shape) -> Real:
 
 def _hazard(x: Real) -> Real:
     """The density over the probability above x, for x >= 0."""
-    return jnp.where(x < jnp.inf, x + upper_excess(jnp.where(x < jnp.inf, x, 0), 0.5), 1)
+    return jnp.where(x < jnp.inf, x + upper_mills_remainder(jnp.where(x < jnp.inf, x, 0), 0.5), 1)
 
 
 def _log_decay(start: Real, hazard: Real, step: Real, hazard_there: Real) -> Real:
@@ -94,12 +94,12 @@ def _implicit(lower: Real, upper: Real, x: Real) -> Real:
 def _(primals, tangents):
     lower, upper, x = primals
     out = _implicit(lower, upper, x)
-    by_lower, by_upper = truncated_normal_slopes(lower, upper, out)
+    by_lower, by_upper = truncated_normal_derivatives(lower, upper, out)
     return out, by_lower * tangents[0] + by_upper * tangents[1]
 
 
 @jax.jit
-def truncated_normal_slopes(lower: Real, upper: Real, x: Real) -> tuple[Real, Real]:
+def truncated_normal_derivatives(lower: Real, upper: Real, x: Real) -> tuple[Real, Real]:
     """d x / d lower and d x / d upper at a fixed value of the distribution function.
 
     These are φ(l) / φ(x) times the probability above x and φ(u) / φ(x) times that below it. The interval is mirrored so

@@ -64,11 +64,11 @@ def _implicit(concentration: Real, angle: Real) -> Real:
 def _(primals, tangents):
     concentration, angle = primals
     out = _implicit(concentration, angle)
-    return out, von_mises_slope(concentration, out) * tangents[0]
+    return out, von_mises_derivative(concentration, out) * tangents[0]
 
 
 @jax.jit
-def von_mises_slope(concentration: Real, angle: Real) -> Real:
+def von_mises_derivative(concentration: Real, angle: Real) -> Real:
     """d θ / d κ at a fixed value of the distribution function of the von Mises distribution.
 
     With A = I_1(κ) / I_0(κ) it is ∫ (A - cos t) exp(κ (cos t - cos θ)) dt from 0 to θ and, since the same integral

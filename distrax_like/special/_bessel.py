@@ -15,7 +15,7 @@ from ._bessel_k import k, log_k
 
 @functools.partial(jax.jit, static_argnums=(0, 4, 5))
 def _evaluate(fn: Callable[..., Real], v: Real, x: Real, at_zero: Any, far_x: float, far_v: float) -> Real:
-    """`fn` for finite v and 0 < x < inf, else its limits; the slopes at x = 0 are those at the smallest x."""
+    """`fn` for finite v and 0 < x < inf, else its limits; the derivatives at x = 0 are those at the smallest x."""
     known = jnp.isfinite(v) & jnp.isfinite(x)
     start = known & (x == 0) & jnp.isfinite(at_zero)
     inside = start | (known & (x > 0))

@@ -17,7 +17,7 @@ from ._compensated import (
     log_ratio_pair,
     log_ratio_parts,
     product,
-    set_slopes,
+    set_derivatives,
     two_product,
     two_sum,
 )
@@ -44,12 +44,13 @@ def modulus(v: Real, x: Real) -> Real:
     return big * jnp.sqrt(1 + (small / jnp.where(big > 0, big, 1)) ** 2)
 
 
-set_slopes(modulus, lambda v, x: v / modulus(v, x), lambda v, x: x / modulus(v, x))
+set_derivatives(modulus, lambda v, x: v / modulus(v, x), lambda v, x: x / modulus(v, x))
 
 
 @functools.cache
 def coefficients(terms: int) -> tuple[_Polynomials, _Polynomials]:
-    """Coefficients d_kj of log I = p - v asinh(v / x) - log(2 π p) / 2 + Σ d_k(τ) / p^k, and g_kj of its slope in x.
+    """Coefficients d_kj of log I = p - v asinh(v / x) - log(2 π p) / 2 + Σ d_k(τ) / p^k, and g_kj of
+    its derivative in x.
 
     They are polynomials in τ = (v / p)²: with θ = x d/dx the function y = θ log I solves θ y + y² = p², so that
     y = p + Σ h_k(τ) / p^k has 2 h_k+1 = (1 - τ) (2 τ h_k' + k h_k) - Σ h_i h_k-i. Then h_k = (1 - τ) g_k, and
@@ -97,7 +98,7 @@ def expansions(v: Real, x: Real, more: int = 0) -> tuple[Real, Real]:
     return _sums(d, p, (v / p) ** 2)
 
 
-def slope_sum(v: Real, x: Real, sign: int, more: int = 0) -> Real:
+def derivative_sum(v: Real, x: Real, sign: int, more: int = 0) -> Real:
     """H with x d/dx (S - log(p) / 2) = (x / p)² H for `sign` 1, and the same of T for -1."""
     p = modulus(v, x)
     _, g = coefficients((12 if is_double(x) else 7) + more)

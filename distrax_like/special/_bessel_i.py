@@ -12,12 +12,12 @@ from distrax_like._misc import Real
 
 from ._bessel_asymptotic import (
     MORE,
+    derivative_sum,
     expansions,
     exponent,
     is_rather_large,
     modulus,
     saddle,
-    slope_sum,
 )
 from ._bessel_k import exponentials, integral, log_k_in_x, regions, temme, weighted
 from ._compensated import (
@@ -25,7 +25,7 @@ from ._compensated import (
     differentiable,
     is_double,
     log1p,
-    set_slopes,
+    set_derivatives,
     two_sum,
 )
 from ._nodes import legendre
@@ -47,7 +47,7 @@ def _ratio_by_fraction(v: Real, x: Real) -> Real:
 
 def _ratio_correction(v: Real, x: Real) -> Real:
     """x d/dx log I - p for large arguments."""
-    return (x / modulus(v, x)) ** 2 * slope_sum(v, x, 1, MORE)
+    return (x / modulus(v, x)) ** 2 * derivative_sum(v, x, 1, MORE)
 
 
 def _ratio_parts(v: Real, x: Real) -> tuple[Bool[Array, "..."], tuple[Real, Real], tuple[Real, Real]]:
@@ -61,9 +61,9 @@ def ratio_in_x(v: Real, x: Real) -> Real:
     large, (w, z), near = _ratio_parts(v, x)
     p = modulus(w, z)
     # r = x / D with D = v + p + correction, and the derivative is (D - x D') / D².
-    correction, slope = jax.jvp(lambda z: _ratio_correction(w, z), (z,), (jnp.ones_like(z),))
+    correction, derivative = jax.jvp(lambda z: _ratio_correction(w, z), (z,), (jnp.ones_like(z),))
     bottom = w + p + correction
-    far = (w + w * (w / p) + (correction - z * slope)) / bottom / bottom
+    far = (w + w * (w / p) + (correction - z * derivative)) / bottom / bottom
     fraction = jax.jvp(lambda x: _ratio_by_fraction(near[0], x), (near[1],), (jnp.ones_like(x),))[1]
     return jnp.where(large, far, fraction)
 
@@ -73,9 +73,9 @@ def ratio_in_v(v: Real, x: Real) -> Real:
     """The derivative of `ratio` in v."""
     large, (w, z), near = _ratio_parts(v, x)
     p = modulus(w, z)
-    correction, slope = jax.jvp(lambda w: _ratio_correction(w, z), (w,), (jnp.ones_like(w),))
+    correction, derivative = jax.jvp(lambda w: _ratio_correction(w, z), (w,), (jnp.ones_like(w),))
     bottom = w + p + correction
-    far = -z / bottom * ((1 + w / p + slope) / bottom)
+    far = -z / bottom * ((1 + w / p + derivative) / bottom)
     fraction = jax.jvp(lambda v: _ratio_by_fraction(v, near[1]), (near[0],), (jnp.ones_like(v),))[1]
     return jnp.where(large, far, fraction)
 
@@ -89,7 +89,7 @@ def ratio(v: Real, x: Real) -> Real:
     return jnp.where(large, far, _ratio_by_fraction(*near))
 
 
-set_slopes(ratio, ratio_in_v, ratio_in_x)
+set_derivatives(ratio, ratio_in_v, ratio_in_x)
 
 
 class _Both(NamedTuple):
@@ -121,7 +121,7 @@ def _in_x(v: Real, x: Real) -> Real:
     """The derivatives in x of log ive and log kve, one after the other."""
     large, (w, z), near = _ratio_parts(v, x)
     p = modulus(w, z)
-    far = w / z * (w / (p + z)) + (z / p) * slope_sum(w, z, 1, MORE) / p
+    far = w / z * (w / (p + z)) + (z / p) * derivative_sum(w, z, 1, MORE) / p
     first = _ratio_by_fraction(near[0] + 1, near[1]) + near[0] / near[1] - 1
     # Finite where it is multiplied by 0, which for v >= 0 happens to it.
     second = jnp.maximum(log_k_in_x(v, x), float(jnp.finfo(x.dtype).min))
@@ -172,24 +172,24 @@ def _in_v(v: Real, x: Real) -> Real:
         return bottom, low, j.lag, j.total
 
     v_n, x_n = _only(near, v, x, 2, 4)
-    (bottom, low, lag, total), (bottom_slope, low_slope, _, _) = jax.jvp(parts, (v_n,), (jnp.ones_like(v),))
+    (bottom, low, lag, total), (bottom_derivative, low_derivative, _, _) = jax.jvp(parts, (v_n,), (jnp.ones_like(v),))
     w, z = at.integral
     angle = saddle(w, z)
-    second = jnp.where(at.is_temme, low_slope / low, angle - lag)
-    first = -bottom_slope / bottom - jnp.where(at.is_temme, 0, second)
+    second = jnp.where(at.is_temme, low_derivative / low, angle - lag)
+    first = -bottom_derivative / bottom - jnp.where(at.is_temme, 0, second)
     by_angles = _in_v_by_angles(*_only(angles, v, x, 0.5, 1)) * (bottom * total)
     # Divided by ive, which is exp(-e) / (bottom * total).
     first = jnp.where(angles, by_angles * jnp.exp(w * (angle - w / (modulus(w, z) + z))), first)
 
     w, z = _only(large, v, x, 2, 50)
     p = modulus(w, z)
-    (up, down), (up_slope, down_slope) = jax.jvp(lambda w: expansions(w, z, MORE), (w,), (jnp.ones_like(w),))
+    (up, down), (up_derivative, down_derivative) = jax.jvp(lambda w: expansions(w, z, MORE), (w,), (jnp.ones_like(w),))
     angle, common = saddle(w, z), w / p / (2 * p)
     # The expansion is even in v, of the rest of I there is nothing left but the derivative for the smallest v.
     # Only exp(-2 x) is so small that its exponent has to be exact; the `where` keeps the two exponentials apart.
     odd = jnp.where(w < 0.5, math.pi * jnp.exp(down - up + 2 * w * angle), 0) * jnp.exp(-2 * z)
-    first = jnp.where(large, up_slope - angle - common - odd, first)
-    return jnp.stack([first, jnp.where(near, second, angle + down_slope - common)])
+    first = jnp.where(large, up_derivative - angle - common - odd, first)
+    return jnp.stack([first, jnp.where(near, second, angle + down_derivative - common)])
 
 
 @jax.custom_jvp
@@ -214,7 +214,7 @@ def logs(v: Real, x: Real) -> Real:
     return jnp.stack([jnp.where(tiny, near, (log_first - lo) - hi), hi + (lo + log_second)])
 
 
-set_slopes(logs, _in_v, _in_x)
+set_derivatives(logs, _in_v, _in_x)
 
 
 def sine(v: Real) -> Real:

@@ -13,19 +13,19 @@ from jaxtyping import Array, Bool
 from distrax_like._misc import Real
 
 from ._bessel_asymptotic import (
+    derivative_sum,
     expansions,
     exponent,
     is_large,
     modulus,
     saddle,
-    slope_sum,
 )
 from ._compensated import (
     Pair,
     chebyshev,
     differentiable,
     is_double,
-    set_slopes,
+    set_derivatives,
 )
 
 # Chebyshev coefficients in 8 m - 1 of A and B in 1 / Γ(1 ± μ) = A(m) ∓ μ B(m), for m = μ² <= 1 / 4, interpolated at
@@ -208,8 +208,8 @@ def log_k_in_x(v: Real, x: Real) -> Real:
     w, z = jnp.where(at.is_temme, 2, v), jnp.where(at.is_temme, 50, x)
     p = modulus(w, z)
     bend = -modulus(*at.integral) * integral(*at.integral, at.is_integral).bend
-    slope = jnp.where(at.is_integral, bend, slope_sum(*at.large, -1))
-    return jnp.where(at.is_temme, near, (z / p) * slope / p - w / z * (w / (p + z)))
+    derivative = jnp.where(at.is_integral, bend, derivative_sum(*at.large, -1))
+    return jnp.where(at.is_temme, near, (z / p) * derivative / p - w / z * (w / (p + z)))
 
 
 @differentiable
@@ -217,13 +217,13 @@ def log_k_in_v(v: Real, x: Real) -> Real:
     """The derivative of `log_k` in v."""
     at = regions(v, x)
     one = jnp.ones_like(v)
-    low, low_slope = jax.jvp(lambda v: temme(v, at.temme[1])[0], (at.temme[0],), (one,))
+    low, low_derivative = jax.jvp(lambda v: temme(v, at.temme[1])[0], (at.temme[0],), (one,))
     large = jax.jvp(lambda v: expansions(v, at.large[1])[1], (at.large[0],), (one,))[1]
     v_l, x_l = at.large
     p = modulus(v_l, x_l)
     w, z = jnp.where(at.is_temme, 2, v), jnp.where(at.is_temme, 50, x)
     rest = jnp.where(at.is_integral, -integral(*at.integral, at.is_integral).lag, large - v_l / p / (2 * p))
-    return jnp.where(at.is_temme, low_slope / low, saddle(w, z) + rest)
+    return jnp.where(at.is_temme, low_derivative / low, saddle(w, z) + rest)
 
 
 @jax.custom_jvp
@@ -233,7 +233,7 @@ def log_k(v: Real, x: Real) -> Real:
     return log_weighted(*k_parts(v, x))
 
 
-set_slopes(log_k, log_k_in_v, log_k_in_x)
+set_derivatives(log_k, log_k_in_v, log_k_in_x)
 
 
 def weighted(pair: Pair, factor: Real) -> Real:
@@ -244,12 +244,12 @@ def weighted(pair: Pair, factor: Real) -> Real:
 
 
 def exponentials(
-    parts: Callable[..., Any], total: Callable[..., Real], slopes: tuple[Callable[..., Any], ...]
+    parts: Callable[..., Any], total: Callable[..., Real], derivatives: tuple[Callable[..., Any], ...]
 ) -> Any:
     """The function `total(v, x, parts(v, x), weights)` of v, x and weights: a sum of exponentials times the weights.
 
-    Its derivatives in v and x are such sums again, of weights `slopes[0](v, x, *w)` and `slopes[1](v, x, *w)`: the
-    weights are within the exponential's range, since x^v may be out of range where v x^(v - 1) is not. The parts are
+    Its derivatives in v and x are such sums again, of weights `derivatives[0](v, x, *w)` and
+    `derivatives[1](v, x, *w)`: the weights are within the exponential's range, since x^v may be out of range where v x^(v - 1) is not. The parts are
     computed once for value and derivatives of every order.
     """
     value = jax.custom_jvp(total)
@@ -257,9 +257,9 @@ def exponentials(
     def rule(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Real, Real]:
         v, x, known, weights = primals
         result = jnp.zeros_like(v)
-        for tangent, slope in zip(tangents[:2], slopes):
+        for tangent, derivative in zip(tangents[:2], derivatives):
             if not isinstance(tangent, SymbolicZero):
-                result = result + value(v, x, known, slope(v, x, *weights)) * tangent
+                result = result + value(v, x, known, derivative(v, x, *weights)) * tangent
         moved = tangents[3]
         if not all(isinstance(w, SymbolicZero) for w in moved):
             moved = tuple(jnp.zeros_like(v) if isinstance(w, SymbolicZero) else w for w in moved)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from distrax_like._misc import Numeric, Real, promote
 
-from ._compensated import log1p, set_slopes
+from ._compensated import log1p, set_derivatives
 from ._stirling import (
     _correction_difference,
     _gammaln,
@@ -35,7 +35,7 @@ def _lbeta(a: Real, b: Real) -> Real:
 
 
 def _digamma_difference(a: Real, b: Real) -> Real:
-    """ψ(a) - ψ(a + b), with its digits where b is small beside a."""
+    """ψ(a) - ψ(a + b), to full relative accuracy where b is small beside a."""
     tiny = a < 1
     low = jnp.where(tiny, a, 1)
     pole = jnp.where(tiny, -1 / (1 + low / b) / low, 0)
@@ -43,7 +43,7 @@ def _digamma_difference(a: Real, b: Real) -> Real:
     return pole + _in_y(b, jnp.where(tiny, a + 1, a))
 
 
-set_slopes(_lbeta, _digamma_difference, lambda a, b: _digamma_difference(b, a))
+set_derivatives(_lbeta, _digamma_difference, lambda a, b: _digamma_difference(b, a))
 
 
 def lbeta(a: Numeric, b: Numeric) -> Real:

@@ -23,7 +23,7 @@ from ._compensated import (
     two_product,
     two_sum,
 )
-from ._joint_slopes import Joint
+from ._joint_derivatives import Joint
 from ._stirling import _STIRLING_LARGE, _STIRLING_SMALL, _correction_difference, gammaln1p
 
 _Where = Bool[Array, "..."]
@@ -232,12 +232,12 @@ def _fraction(p: Point) -> Real:
     Written in 1 / (a + 2 j - 1), b x and a y - b x, so that derivatives are accurate for large shapes.
     """
     wide = is_double(p.x)
-    least, slope, gamma, root = (12, 0.4, 95, 10) if wide else (7, 0.25, 27, 5)
+    least, derivative, gamma, root = (12, 0.4, 95, 10) if wide else (7, 0.25, 27, 5)
     # It ends like the one of the incomplete gamma function for n y, or geometrically; before, it must get past
     # the smaller shape.
     a, b, y = (jax.lax.stop_gradient(v) for v in (p.a, p.bx / p.x, p.y))
     steps = jnp.minimum(gamma / ((a + b) * y), root / jnp.arctanh(jnp.minimum(jnp.sqrt(y), 0.999)))
-    steps = least + slope * jnp.minimum(jnp.minimum(a, b), _TEMME_FROM) + steps
+    steps = least + derivative * jnp.minimum(jnp.minimum(a, b), _TEMME_FROM) + steps
     turns = _turns(steps)
     count = 1 + turns * _UNROLLED
 

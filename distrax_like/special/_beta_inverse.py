@@ -24,7 +24,7 @@ from ._gamma_inverse import _log_pair
 from ._incomplete_beta import (
     _density,
     _density_factor,
-    _factor_and_slopes,
+    _factor_and_derivatives,
     _is_taylor,
     _log_x,
     _point,
@@ -165,13 +165,13 @@ def _inverse(lower: bool) -> Any:
         small, args = _oriented(a, b, signed)
         in_a, in_b, in_t = (None if isinstance(t, SymbolicZero) else t for t in tangents)
         # Where the solution is 1 - x, a and b are exchanged, so that derivatives in both are needed for one.
-        factor, slopes = _factor_and_slopes(args, (0, 1) if in_a is not None or in_b is not None else ())
+        factor, derivatives = _factor_and_derivatives(args, (0, 1) if in_a is not None or in_b is not None else ())
         upper, density = _upper(*args), _density(*args)
         total = jnp.zeros_like(signed)
-        if slopes:
+        if derivatives:
             # The derivatives of I in the shapes over that in x.
             speed = jnp.where(_is_taylor(*args), density, _density_factor(*args))
-            low, high = (jnp.where(upper, -1, 1) * slope / speed for slope in slopes)
+            low, high = (jnp.where(upper, -1, 1) * derivative / speed for derivative in derivatives)
             total = total if in_a is None else total + jnp.where(small, -low, high) * in_a
             total = total if in_b is None else total + jnp.where(small, -high, low) * in_b
         if in_t is not None:

@@ -30,10 +30,10 @@ def differentiable(fn: Callable[..., Real]) -> Any:
 
     @functools.cache
     def partial(i: int) -> Any:
-        def slope(*args: Real) -> Real:
+        def derivative(*args: Real) -> Real:
             return jax.jvp(lambda z: fn(*args[:i], z, *args[i + 1 :]), (args[i],), (jnp.ones_like(args[i]),))[1]
 
-        return differentiable(slope)
+        return differentiable(derivative)
 
     def rule(primals: tuple[Real, ...], tangents: tuple[Any, ...]) -> tuple[Real, Real]:
         return compiled(*primals), add_tangents(primals, tangents, *(partial(i) for i in range(len(primals))))
@@ -42,36 +42,38 @@ def differentiable(fn: Callable[..., Real]) -> Any:
     return compiled
 
 
-def add_tangents(primals: tuple[Real, ...], tangents: tuple[Any, ...], *slopes: Callable[..., Real]) -> Real:
-    """The sum of each slope, a function of the primals, times its tangent; those without a tangent are not computed.
+def add_tangents(primals: tuple[Real, ...], tangents: tuple[Any, ...], *derivatives: Callable[..., Real]) -> Real:
+    """The sum of each derivative, a function of the primals, times its tangent.
+
+    Derivatives without a tangent are not computed.
 
     The primals may be of different shapes, those of parameters smaller; the sum is of the broadcast shape.
     """
     total = jnp.zeros(jnp.broadcast_shapes(*(x.shape for x in primals)), primals[0].dtype)
-    for slope, tangent in zip(slopes, tangents):
+    for derivative, tangent in zip(derivatives, tangents):
         if not isinstance(tangent, SymbolicZero):
-            total = total + slope(*primals) * tangent
+            total = total + derivative(*primals) * tangent
     return total
 
 
-def set_slopes(fn: Any, *slopes: Callable[..., Real]) -> None:
+def set_derivatives(fn: Any, *derivatives: Callable[..., Real]) -> None:
     """Gives a `jax.custom_jvp` function its partial derivatives, functions of the same arguments."""
     fn.defjvp(
-        lambda primals, tangents: (fn(*primals), add_tangents(primals, tangents, *slopes)), symbolic_zeros=True
+        lambda primals, tangents: (fn(*primals), add_tangents(primals, tangents, *derivatives)), symbolic_zeros=True
     )
 
 
-def with_slopes(fn: Callable[..., Real], *slopes: Callable[..., Real]) -> Any:
+def with_derivatives(fn: Callable[..., Real], *derivatives: Callable[..., Real]) -> Any:
     """`fn`, whose derivatives are these functions."""
     value = jax.custom_jvp(jax.jit(fn))
-    set_slopes(value, *slopes)
+    set_derivatives(value, *derivatives)
     return value
 
 
 def weighted(
-    factor: Callable[..., Real], exponent: Callable[..., Pair], slopes: tuple[Callable[..., Real], ...]
+    factor: Callable[..., Real], exponent: Callable[..., Pair], derivatives: tuple[Callable[..., Real], ...]
 ) -> Any:
-    """`factor` times the exponential of `exponent`, whose derivatives are `slopes`."""
+    """`factor` times the exponential of `exponent`, whose derivatives are `derivatives`."""
 
     @jax.custom_jvp
     @jax.jit
@@ -84,16 +86,16 @@ def weighted(
 
     @functools.cache
     def partial(i: int) -> Any:
-        def slope(*args: Real) -> Real:
+        def derivative(*args: Real) -> Real:
             here, there = jax.jvp(
                 lambda z: factor(*args[:i], z, *args[i + 1 :]), (args[i],), (jnp.ones_like(args[i]),)
             )
-            return here * slopes[i](*args) + there
+            return here * derivatives[i](*args) + there
 
-        return weighted(differentiable(slope), exponent, slopes)
+        return weighted(differentiable(derivative), exponent, derivatives)
 
     # Made when they are asked for, since each has derivatives of its own.
-    set_slopes(value, *(lambda *args, i=i: partial(i)(*args) for i in range(len(slopes))))
+    set_derivatives(value, *(lambda *args, i=i: partial(i)(*args) for i in range(len(derivatives))))
     return value
 
 

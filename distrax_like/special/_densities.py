@@ -19,16 +19,16 @@ from jaxtyping import Array
 
 from distrax_like._misc import MAX_TERMS, Numeric, Real, promote, sum_trailing
 
-from ._compensated import Pair, two_sum, with_slopes
+from ._compensated import Pair, two_sum, with_derivatives
 from ._elementary import mul0
-from ._log_series import expm1mx, log_and_excess
+from ._log_series import expm1mx, log_and_deviance
 from ._root_term import (
     as_pair,
     divide,
     log_minus_digamma,
     root_term,
+    root_term_derivative,
     root_term_given,
-    root_term_slope,
     small_gammaln1p,
     spread,
     total,
@@ -38,19 +38,19 @@ _LOG_FLOOR = -40.0  # of a mean whose ratio to a count is taken; what is below c
 
 
 def _kernel(a: Real, u: Real, t: Real, exponent: int | Array = 0) -> Real:
-    """-a (t - 1 - log t) - log t for t = 1 + u, and its limit at t = 0; for the arguments see `log_and_excess`."""
-    near, log, excess = log_and_excess(u, t, exponent)
+    """-a (t - 1 - log t) - log t for t = 1 + u, and its limit at t = 0; for the arguments see `log_and_deviance`."""
+    near, log, deviance = log_and_deviance(u, t, exponent)
     edge = jnp.where(a == 1, a, jnp.where(a < 1, jnp.inf, -jnp.inf))
-    return jnp.where(t == 0, edge, jnp.where(near, -log - a * excess, (a - 1) * log - a * u))
+    return jnp.where(t == 0, edge, jnp.where(near, -log - a * deviance, (a - 1) * log - a * u))
 
 
 def _log_of(u: Real, t: Real, exponent: int | Array = 0) -> Real:
     """log t for derivatives, with the same arguments."""
-    _, log, _ = log_and_excess(u, t, exponent)
+    _, log, _ = log_and_deviance(u, t, exponent)
     return jnp.where(t == 0, -jnp.inf, log)
 
 
-def _slope_at_zero(a: Real, inside: Real) -> Real:
+def _derivative_at_zero(a: Real, inside: Real) -> Real:
     """The derivative of (a - 1) log x + … at x = 0, which is `inside` for a = 1."""
     return jnp.where(a == 1, inside, jnp.where(a < 1, -jnp.inf, jnp.inf))
 
@@ -59,7 +59,7 @@ def _slope_at_zero(a: Real, inside: Real) -> Real:
 
 
 def _gamma_ratio(x: Real, a: Real, rate: Real) -> tuple[Real, Real, Array]:
-    """t - 1, t and an exponent, for t the ratio of x to the mean a / rate; see `log_and_excess`.
+    """t - 1, t and an exponent, for t the ratio of x to the mean a / rate; see `log_and_deviance`.
 
     For large means, where t may underflow, the second is t 2^80; where that overflows, log t is of no weight.
     """
@@ -68,7 +68,7 @@ def _gamma_ratio(x: Real, a: Real, rate: Real) -> tuple[Real, Real, Array]:
     return ((x - m) - lo) * scale, x * jnp.where(large, 2.0**80 * scale, scale), jnp.where(large, -80, 0)
 
 
-_gamma_excess = with_slopes(
+_gamma_distance = with_derivatives(
     lambda x, a, rate: _gamma_ratio(x, a, rate)[0],
     lambda x, a, rate: rate / a,
     lambda x, a, rate: -(x / a) * (rate / a),
@@ -82,13 +82,13 @@ def _gamma_shortfall_value(x: Real, a: Real, rate: Real) -> Real:
     return jnp.where(x == m, lo, lo - (x - m))
 
 
-_gamma_shortfall = with_slopes(
+_gamma_shortfall = with_derivatives(
     _gamma_shortfall_value,
     lambda x, a, rate: -jnp.ones_like(x),
     lambda x, a, rate: 1 / rate,
     lambda x, a, rate: -a / rate / rate,
 )
-_gamma_log = with_slopes(
+_gamma_log = with_derivatives(
     lambda x, a, rate: _log_of(*_gamma_ratio(x, a, rate)),
     lambda x, a, rate: 1 / x,
     lambda x, a, rate: -1 / a,
@@ -97,14 +97,14 @@ _gamma_log = with_slopes(
 
 
 def _gamma_in_x(x: Real, a: Real, rate: Real) -> Real:
-    u = _gamma_excess(x, a, rate)
+    u = _gamma_distance(x, a, rate)
     inner = jnp.where(x == 0, 1, x)
     far = u < -0.5
-    slope = jnp.where(far, a - 1, -1 - a * u) / inner - jnp.where(far, rate, 0)
-    return jnp.where(x == 0, _slope_at_zero(a, -rate), slope)
+    derivative = jnp.where(far, a - 1, -1 - a * u) / inner - jnp.where(far, rate, 0)
+    return jnp.where(x == 0, _derivative_at_zero(a, -rate), derivative)
 
 
-_log_gamma_density = with_slopes(
+_log_gamma_density = with_derivatives(
     lambda x, a, rate: (jnp.log(rate) - root_term(a)) + _kernel(a, *_gamma_ratio(x, a, rate)),
     _gamma_in_x,
     lambda x, a, rate: _gamma_log(x, a, rate) + log_minus_digamma(a),
@@ -126,7 +126,7 @@ def _log_mean_ratio(log_x: Real, a: Real, rate: Real) -> Real:
     return log_x - jnp.log(a / rate)
 
 
-_log_gamma_density_of_log = with_slopes(
+_log_gamma_density_of_log = with_derivatives(
     lambda w, a, rate: (jnp.log(a) - root_term(a)) - a * expm1mx(_log_mean_ratio(w, a, rate)),
     lambda w, a, rate: -a * jnp.expm1(_log_mean_ratio(w, a, rate)),
     lambda w, a, rate: _log_mean_ratio(w, a, rate) + log_minus_digamma(a),
@@ -156,19 +156,19 @@ def _beta_ratios(x: Real, a: Real, b: Real) -> tuple[tuple[Real, Real], tuple[Re
     return (distance * (1 / m), x * (1 / m)), (-distance * (1 / q), (1 - x) * (1 / q))
 
 
-_beta_distance = with_slopes(
+_beta_distance = with_derivatives(
     lambda x, a, b: _beta_ratios(x, a, b)[0][0] * a,
     lambda x, a, b: a + b,
     lambda x, a, b: x - 1,
     lambda x, a, b: x,
 )
-_beta_log = with_slopes(
+_beta_log = with_derivatives(
     lambda x, a, b: _log_of(*_beta_ratios(x, a, b)[0]),
     lambda x, a, b: 1 / x,
     lambda x, a, b: -b / (a * (a + b)),
     lambda x, a, b: 1 / (a + b),
 )
-_beta_log_rest = with_slopes(
+_beta_log_rest = with_derivatives(
     lambda x, a, b: _log_of(*_beta_ratios(x, a, b)[1]),
     lambda x, a, b: -1 / (1 - x),
     lambda x, a, b: 1 / (a + b),
@@ -186,8 +186,8 @@ def _beta_in_x(x: Real, a: Real, b: Real) -> Real:
     near = (2 * inner - 1 - _beta_distance(inner, a, b)) / (inner * rest)
     n = a + b
     close = jnp.abs(_beta_distance(inner, a, b)) < 0.5 * n * inner * rest
-    slope = jnp.where(close, near, far)
-    return jnp.where(low, _slope_at_zero(a, 1 - b), jnp.where(high, -_slope_at_zero(b, 1 - a), slope))
+    derivative = jnp.where(close, near, far)
+    return jnp.where(low, _derivative_at_zero(a, 1 - b), jnp.where(high, -_derivative_at_zero(b, 1 - a), derivative))
 
 
 def _log_beta_value(x: Real, a: Real, b: Real) -> Real:
@@ -196,7 +196,7 @@ def _log_beta_value(x: Real, a: Real, b: Real) -> Real:
     return (root_term(n) - root_term(a) - root_term(b) + jnp.log(n)) + _kernel(a, *first) + _kernel(b, *second)
 
 
-_log_beta_density = with_slopes(
+_log_beta_density = with_derivatives(
     _log_beta_value,
     _beta_in_x,
     lambda x, a, b: _beta_log(x, a, b) + (log_minus_digamma(a) - log_minus_digamma(a + b)),
@@ -223,7 +223,7 @@ def _simplex_ratio(x: Real, a: Real) -> tuple[tuple[Real, Real], Real]:
     return ((distance - lo) * (1 / m), x * (1 / m)), above - jnp.sum(lo, -1)
 
 
-_simplex_log = with_slopes(
+_simplex_log = with_derivatives(
     lambda x, m, lo: _log_of(((x - m) - lo) * (1 / m), x * (1 / m)),
     lambda x, m, lo: 1 / x,
     lambda x, m, lo: -1 / m,
@@ -241,7 +241,7 @@ def _log_dirichlet_density(x: Real, a: Real) -> Real:
 
 
 def _dirichlet_in_x(x: Real, a: Real) -> Real:
-    return jnp.where(x == 0, _slope_at_zero(a, jnp.zeros_like(a)), (a - 1) / jnp.where(x == 0, 1, x))
+    return jnp.where(x == 0, _derivative_at_zero(a, jnp.zeros_like(a)), (a - 1) / jnp.where(x == 0, 1, x))
 
 
 def _dirichlet_in_a(x: Real, a: Real) -> Real:
@@ -255,9 +255,9 @@ def _over_axis(fn: Any, in_x: Any, in_a: Any) -> None:
     def rule(primals: tuple[Real, Real], tangents: tuple[Any, Any]) -> tuple[Real, Real]:
         out = fn(*primals)
         total = jnp.zeros_like(out)
-        for slope, tangent in zip((in_x, in_a), tangents):
+        for derivative, tangent in zip((in_x, in_a), tangents):
             if not isinstance(tangent, SymbolicZero):
-                total = total + jnp.sum(slope(*primals) * tangent, -1)
+                total = total + jnp.sum(derivative(*primals) * tangent, -1)
         return out, total
 
     fn.defjvp(rule, symbolic_zeros=True)
@@ -323,7 +323,7 @@ def _log_beta_of_logs(log_x: Real, log_rest: Real, a: Real, b: Real) -> Real:
     return constant - (a * expm1mx(_log_part(log_x, a, b)) + b * expm1mx(_log_part(log_rest, b, a)))
 
 
-_log_beta_density_of_logs = with_slopes(
+_log_beta_density_of_logs = with_derivatives(
     _log_beta_of_logs,
     lambda log_x, log_rest, a, b: -a * jnp.expm1(_log_part(log_x, a, b)),
     lambda log_x, log_rest, a, b: -b * jnp.expm1(_log_part(log_rest, b, a)),
@@ -350,12 +350,12 @@ def _poisson(k: Real, m: Real, log_m: Real) -> Real:
     low, floor = m < math.exp(_LOG_FLOOR), math.exp(_LOG_FLOOR)
     log_c = jnp.where(low, _LOG_FLOOR, log_m)
     t = jnp.where(low, floor, m) / k
-    near, log, excess = log_and_excess((m - k) / k, t)
-    deviance = jnp.where(near, k * excess, (m - k) - k * log)
+    near, log, deviance = log_and_deviance((m - k) / k, t)
+    deviance = jnp.where(near, k * deviance, (m - k) - k * log)
     return mul0(k, jnp.where(low, log_m - _LOG_FLOOR, 0)) - root_term_given(k, log_c - log) - deviance
 
 
-_count_log = with_slopes(lambda k, m: _log_of((m - k) / k, m / k), lambda k, m: -1 / k, lambda k, m: 1 / m)
+_count_log = with_derivatives(lambda k, m: _log_of((m - k) / k, m / k), lambda k, m: -1 / k, lambda k, m: 1 / m)
 
 
 def _poisson_in_k(k: Real, m: Real, log_m: Real) -> Real:
@@ -366,7 +366,7 @@ def _poisson_in_k(k: Real, m: Real, log_m: Real) -> Real:
     inner, high = jnp.where(small, k, 0.5), jnp.where(small, 1, k)
     digamma = jax.jvp(small_gammaln1p, (inner,), (jnp.ones_like(inner),))[1]
     ratio = _count_log(high, jnp.where(low, floor, m)) + jnp.where(low, log_m - _LOG_FLOOR, 0)
-    return jnp.where(small, log_m - digamma, ratio - root_term_slope(high))
+    return jnp.where(small, log_m - digamma, ratio - root_term_derivative(high))
 
 
 def _relative_distance(k: Real, m: Real) -> Real:
@@ -375,7 +375,7 @@ def _relative_distance(k: Real, m: Real) -> Real:
     return jnp.where(none, -1, (k - m) / jnp.where(none, 1, m))
 
 
-_log_poisson_mass = with_slopes(
+_log_poisson_mass = with_derivatives(
     lambda k, rate: _poisson(k, rate, jnp.log(rate)),
     lambda k, rate: _poisson_in_k(k, rate, jnp.log(rate)),
     _relative_distance,
@@ -392,7 +392,7 @@ def log_poisson_mass(k: Numeric, rate: Numeric) -> Real:
     return _log_poisson_mass(*promote(k, rate))
 
 
-_log_poisson_mass_of_log = with_slopes(
+_log_poisson_mass_of_log = with_derivatives(
     lambda k, log_rate: _poisson(k, jnp.exp(log_rate), log_rate),
     lambda k, log_rate: _poisson_in_k(k, jnp.exp(log_rate), log_rate),
     lambda k, log_rate: k - jnp.exp(log_rate),
@@ -415,10 +415,10 @@ def _log_binomial_value(k: Real, rest: Real, n: Real, logs: Pair, p: Real, q: Re
 
 
 # The derivatives in p and q are less n each, which cancels where p + q = 1.
-_log_binomial_mass = with_slopes(
+_log_binomial_mass = with_derivatives(
     lambda k, rest, p, q: _log_binomial_value(k, rest, k + rest, (jnp.log(p), jnp.log(q)), p, q),
-    lambda k, rest, p, q: _poisson_in_k(k, (k + rest) * p, jnp.log((k + rest) * p)) + root_term_slope(k + rest),
-    lambda k, rest, p, q: _poisson_in_k(rest, (k + rest) * q, jnp.log((k + rest) * q)) + root_term_slope(k + rest),
+    lambda k, rest, p, q: _poisson_in_k(k, (k + rest) * p, jnp.log((k + rest) * p)) + root_term_derivative(k + rest),
+    lambda k, rest, p, q: _poisson_in_k(rest, (k + rest) * q, jnp.log((k + rest) * q)) + root_term_derivative(k + rest),
     lambda k, rest, p, q: (k + rest) * _relative_distance(k, (k + rest) * p),
     lambda k, rest, p, q: (k + rest) * _relative_distance(rest, (k + rest) * q),
 )
@@ -459,10 +459,10 @@ def _of_logits_value(k: Real, n: Real, logits: Real) -> Real:
     return _log_binomial_value(k, rest, n, logs, p, q)
 
 
-_log_binomial_mass_of_logits = with_slopes(
+_log_binomial_mass_of_logits = with_derivatives(
     _of_logits_value,
     lambda k, n, logits: _in_counts(k, n, logits)[0] - _in_counts(k, n, logits)[1],
-    lambda k, n, logits: _in_counts(k, n, logits)[1] + root_term_slope(n),
+    lambda k, n, logits: _in_counts(k, n, logits)[1] + root_term_derivative(n),
     _in_logits,
 )
 

@@ -11,9 +11,9 @@ from numpy.polynomial.legendre import leggauss
 
 from distrax_like._misc import Numeric, Real, promote
 
-from ._compensated import Pair, is_double, log1p, with_slopes
-from ._log_series import expm1mx, log_and_excess
-from ._root_term import as_pair, log_minus_digamma, root_term, root_term_slope, spread, times, total
+from ._compensated import Pair, is_double, log1p, with_derivatives
+from ._log_series import expm1mx, log_and_deviance
+from ._root_term import as_pair, log_minus_digamma, root_term, root_term_derivative, spread, times, total
 
 
 def _quotients(x: Pair, y: Pair) -> Pair:
@@ -22,11 +22,11 @@ def _quotients(x: Pair, y: Pair) -> Pair:
 
 
 def _log_quotient_value(x: Real, x_lo: Real, y: Real, y_lo: Real) -> Real:
-    _, log, _ = log_and_excess(*_quotients((x, x_lo), (y, y_lo)))
+    _, log, _ = log_and_deviance(*_quotients((x, x_lo), (y, y_lo)))
     return log
 
 
-_log_quotient = with_slopes(
+_log_quotient = with_derivatives(
     _log_quotient_value,
     lambda x, x_lo, y, y_lo: 1 / x,
     lambda x, x_lo, y, y_lo: jnp.zeros_like(x),
@@ -35,14 +35,14 @@ _log_quotient = with_slopes(
 )
 
 
-def _excess_value(x: Real, x_lo: Real, y: Real, y_lo: Real) -> Real:
+def _deviance_value(x: Real, x_lo: Real, y: Real, y_lo: Real) -> Real:
     u, t = _quotients((x, x_lo), (y, y_lo))
-    near, log, excess = log_and_excess(u, t)
-    return jnp.where(near, excess, u - log)
+    near, log, deviance = log_and_deviance(u, t)
+    return jnp.where(near, deviance, u - log)
 
 
-_excess_of = with_slopes(
-    _excess_value,
+_deviance_of = with_derivatives(
+    _deviance_value,
     lambda x, x_lo, y, y_lo: ((x - y) + (x_lo - y_lo)) / (x * y),
     lambda x, x_lo, y, y_lo: jnp.zeros_like(x),
     lambda x, x_lo, y, y_lo: -((x - y) + (x_lo - y_lo)) / (y * y),
@@ -50,14 +50,14 @@ _excess_of = with_slopes(
 )
 
 
-def _excess(x: Pair, y: Pair) -> Real:
+def _deviance(x: Pair, y: Pair) -> Real:
     """t - 1 - log t for t = x / y."""
-    return _excess_of(*x, *y)
+    return _deviance_of(*x, *y)
 
 
 def _curvature(a: Real) -> Real:
     """a² (ψ'(a) - 1 / a), between 1/2 and 1."""
-    return 1 + a * a * jax.jvp(root_term_slope, (a,), (jnp.ones_like(a),))[1]
+    return 1 + a * a * jax.jvp(root_term_derivative, (a,), (jnp.ones_like(a),))[1]
 
 
 def _shape_divergence(c: Pair, a: Pair) -> Real:
@@ -96,7 +96,7 @@ def gamma_divergence(a: Numeric, rate: Numeric, other_a: Numeric, other_rate: Nu
     """
     x: Any = promote(a, rate, other_a, other_rate)
     p, r, q, s = x
-    return _shape_divergence(as_pair(q), as_pair(p)) + q * _excess(times(p, as_pair(s)), times(q, as_pair(r)))
+    return _shape_divergence(as_pair(q), as_pair(p)) + q * _deviance(times(p, as_pair(s)), times(q, as_pair(r)))
 
 
 def dirichlet_entropy(a: Numeric) -> Real:
@@ -124,7 +124,7 @@ def dirichlet_divergence(a: Numeric, other_a: Numeric) -> Real:
     x: Any = promote(a, other_a)
     p, q = jnp.broadcast_arrays(*x)
     n, other = total(p), total(q)
-    means = q * _excess(times(p, spread(other, p)), times(q, spread(n, q)))
+    means = q * _deviance(times(p, spread(other, p)), times(q, spread(n, q)))
     return jnp.sum(_shape_divergence(as_pair(q), as_pair(p)) + means, -1) - _shape_divergence(other, n)
 
 

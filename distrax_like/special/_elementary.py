@@ -7,11 +7,11 @@ import jax.scipy.special as jsp
 
 from distrax_like._misc import Numeric, Real, promote
 
-from ._compensated import log1p, set_slopes, two_sum, with_slopes
-from ._log_series import log_and_excess
+from ._compensated import log1p, set_derivatives, two_sum, with_derivatives
+from ._log_series import log_and_deviance
 from ._stirling import log_ratio, stirlerr
 
-_log1mexp = with_slopes(
+_log1mexp = with_derivatives(
     lambda x: jnp.where(
         jnp.abs(x) < 0.6931,
         jnp.log(-jnp.expm1(-jnp.minimum(jnp.abs(x), 0.6931))),
@@ -22,10 +22,10 @@ _log1mexp = with_slopes(
 
 
 def log1mexp(x: Numeric) -> Real:
-    """log(1 - exp(-|x|)), with its digits for small and for large x.
+    """log(1 - exp(-|x|)), to full relative accuracy for small and for large x.
 
     It is log(-expm1(-|x|)) below log 2 and log1p(-exp(-|x|)) above. Error at most 3 ulp in both widths, of the
-    derivative sign(x) / expm1(|x|) 3. **Returns:** `-inf` at 0, whose slope is infinite.
+    derivative sign(x) / expm1(|x|) 3. **Returns:** `-inf` at 0, whose derivative is infinite.
 
     M. Mächler, Accurately computing log(1 - exp(-|a|)) (2012).
     """
@@ -40,7 +40,7 @@ def _log_sub_exp(x: Real, y: Real) -> Real:
     return jnp.where((high == jnp.inf) & (low == jnp.inf), jnp.nan, high + jnp.where(gap == 0, -jnp.inf, log1mexp(gap)))
 
 
-set_slopes(_log_sub_exp, lambda x, y: -1 / jnp.expm1(y - x), lambda x, y: -1 / jnp.expm1(x - y))
+set_derivatives(_log_sub_exp, lambda x, y: -1 / jnp.expm1(y - x), lambda x, y: -1 / jnp.expm1(x - y))
 
 
 def log_sub_exp(x: Numeric, y: Numeric, return_sign: bool = False) -> Real | tuple[Real, Real]:
@@ -65,7 +65,7 @@ def _even_log_cosh(x: Real) -> Real:
     return jnp.where(size < 1, jnp.log1p(grown * grown / (2 * (1 + grown))), tail)
 
 
-_log_cosh = with_slopes(_even_log_cosh, jnp.tanh)
+_log_cosh = with_derivatives(_even_log_cosh, jnp.tanh)
 
 
 def log_cosh(x: Numeric) -> Real:
@@ -80,11 +80,11 @@ def _log1psquare_formula(x: Real) -> Real:
     huge = jnp.abs(x) > 2.0**60
     square = x * x
     scaled = (x * 2.0**-60) ** 2
-    _, log, _ = log_and_excess(square, jnp.where(huge, scaled, 1 + square), jnp.where(huge, 120, 0))
+    _, log, _ = log_and_deviance(square, jnp.where(huge, scaled, 1 + square), jnp.where(huge, 120, 0))
     return jnp.where(jnp.isfinite(x), log, jnp.abs(x))
 
 
-_log1psquare = with_slopes(
+_log1psquare = with_derivatives(
     _log1psquare_formula,
     lambda x: jnp.where(jnp.abs(x) < 1, 2 * x / (1 + x * x), 2 / (x + 1 / jnp.where(jnp.abs(x) < 1, 1, x))),
 )
@@ -98,7 +98,7 @@ def log1psquare(x: Numeric) -> Real:
     return _log1psquare(promote(x))
 
 
-_sqrt1pm1 = with_slopes(
+_sqrt1pm1 = with_derivatives(
     lambda x: jnp.where(x == jnp.inf, jnp.inf, x / (1 + jnp.sqrt(1 + x))), lambda x: 0.5 / jnp.sqrt(1 + x)
 )
 
@@ -108,7 +108,7 @@ def sqrt1pm1(x: Numeric) -> Real:
     return _sqrt1pm1(promote(x))
 
 
-_softplus_inverse = with_slopes(
+_softplus_inverse = with_derivatives(
     # The first loses nothing near the zero at log 2, the second does not overflow.
     lambda x: jnp.where(x < 2, jnp.log(jnp.expm1(jnp.minimum(x, 2))), x + log1p(-jnp.exp(-jnp.maximum(x, 2)))),
     lambda x: -1 / jnp.expm1(-x),
@@ -157,18 +157,18 @@ def _atan_difference(x: Real, y: Real) -> Real:
     return jnp.arctan2((difference + lo) / scale, 1 / scale + small * (big / scale))
 
 
-def _atan_slope(x: Real) -> Real:
+def _atan_derivative(x: Real) -> Real:
     # No square of a large number.
     size = jnp.abs(x)
     big = jnp.maximum(size, 1)
     return jnp.where(size > 1, 1 / big / (big + 1 / big), 1 / (1 + jnp.minimum(size, 1) ** 2))
 
 
-set_slopes(_atan_difference, lambda x, y: _atan_slope(x), lambda x, y: -_atan_slope(y))
+set_derivatives(_atan_difference, lambda x, y: _atan_derivative(x), lambda x, y: -_atan_derivative(y))
 
 
 def atan_difference(x: Numeric, y: Numeric) -> Real:
-    """atan(x) - atan(y), with its digits where x and y are close: atan2(x - y, 1 + x y), for any signs and sizes.
+    """atan(x) - atan(y), accurate where x and y are close: atan2(x - y, 1 + x y), for any signs and sizes.
 
     Error at most 2 ulp in both widths, of the derivatives 1 / (1 + x^2) and -1 / (1 + y^2) 2.
 

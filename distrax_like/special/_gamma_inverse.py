@@ -26,7 +26,7 @@ from ._incomplete_gamma import (
     _density_factor,
     _exponent,
     _factor,
-    _factor_and_slope,
+    _factor_and_derivative,
     _regions,
     _scale,
     _speed,
@@ -124,9 +124,9 @@ def _solve(a: Real, t: Real, lower: bool) -> Real:
 @differentiable
 def _ratio(a: Real, x: Real) -> Real:
     """The derivative of P in a over that in x: less of that of the solution in a."""
-    at, slope = _regions(a, x), _factor_and_slope(a, x)[1]
+    at, derivative = _regions(a, x), _factor_and_derivative(a, x)[1]
     density = _density_factor(a, x) * jnp.where(at.taylor, _density(a, x) / _density_factor(a, x), 1)
-    return jnp.where(at.upper, -slope, slope) / density
+    return jnp.where(at.upper, -derivative, derivative) / density
 
 
 def _inverse(lower: bool) -> Any:
@@ -135,7 +135,7 @@ def _inverse(lower: bool) -> Any:
     def rule(primals: tuple[Real, ...], tangents: tuple[Any, ...]) -> tuple[Real, Real]:
         x = solve(*primals)
 
-        # A solution that underflows has the slopes 0.
+        # A solution that underflows has the derivatives 0.
         def in_a(a: Real, t: Real) -> Real:
             return -jnp.where(x > 0, _ratio(a, jnp.where(x > 0, x, 1)), 0)
 
@@ -148,8 +148,8 @@ def _inverse(lower: bool) -> Any:
             wanted = jnp.where(upper == lower, 1 - t, t)
             # The logarithm of the tail is the straighter function.
             e = jnp.where(upper, -1, 1) * jnp.log1p(wanted / tail - 1) / (z * speed)
-            slope = 1 / (speed * tail * jnp.exp((a - 1 - z) * jnp.where(z > 1, e, 0)))
-            return (1 if lower else -1) * jnp.where(here, slope, 0)
+            derivative = 1 / (speed * tail * jnp.exp((a - 1 - z) * jnp.where(z > 1, e, 0)))
+            return (1 if lower else -1) * jnp.where(here, derivative, 0)
 
         return x, add_tangents(primals, tangents, in_a, in_t)
 

@@ -24,11 +24,11 @@ from ._compensated import (
     differentiable,
     log1p,
     one_minus,
-    set_slopes,
+    set_derivatives,
     weighted,
 )
 from ._incomplete_gamma import _erfcx
-from ._joint_slopes import Joint, weighting, with_factor
+from ._joint_derivatives import Joint, weighting, with_factor
 
 _Function = Callable[..., Real]
 
@@ -45,7 +45,7 @@ def _excess(a: Real, b: Real, x: Real) -> Real:
     return hi + lo
 
 
-set_slopes(_excess, lambda a, b, x: 1 - x, lambda a, b, x: -x, lambda a, b, x: -(a + b))
+set_derivatives(_excess, lambda a, b, x: 1 - x, lambda a, b, x: -x, lambda a, b, x: -(a + b))
 
 
 def _point(a: Real, b: Real, x: Real) -> Point:
@@ -87,8 +87,8 @@ def _log_b(a: Real, b: Real, x: Real) -> Real:
     return _log_mean(b, a, 1 - x, -_excess(a, b, x))
 
 
-set_slopes(_log_a, lambda a, b, x: _own(a, b), lambda a, b, x: _cross(a, b), lambda a, b, x: 1 / x)
-set_slopes(_log_b, lambda a, b, x: _cross(a, b), lambda a, b, x: _own(b, a), lambda a, b, x: -1 / (1 - x))
+set_derivatives(_log_a, lambda a, b, x: _own(a, b), lambda a, b, x: _cross(a, b), lambda a, b, x: 1 / x)
+set_derivatives(_log_b, lambda a, b, x: _cross(a, b), lambda a, b, x: _own(b, a), lambda a, b, x: -1 / (1 - x))
 
 
 # Temme's uniform expansion, in μ = n x / a - 1 for the smaller shape a.
@@ -116,8 +116,8 @@ def _eta_from(exponent: Pair, here: Any, size: Real, mu: Real) -> Real:
     return jnp.sign(mu) * jnp.sqrt(jnp.where(here, jnp.maximum(-2 * (hi + lo), 0), 0) / size)
 
 
-def _eta_slope(i: int) -> _Function:
-    def slope(*args: Real) -> Real:
+def _eta_derivative(i: int) -> _Function:
+    def derivative(*args: Real) -> Real:
         def along(z: Real) -> tuple[Real, Real]:
             there: Any = (*args[:i], z, *args[i + 1 :])
             return _temme_arguments(*there)[1:]
@@ -127,10 +127,10 @@ def _eta_slope(i: int) -> _Function:
         series, (in_eta, also_in_kappa) = temme_series.along((0, 1))(_eta(*args), kappa)
         return (in_mu * series + mu * (also_in_kappa * in_kappa)) / (1 - mu * in_eta)
 
-    return slope
+    return derivative
 
 
-set_slopes(_eta, *(_eta_slope(i) for i in range(3)))
+set_derivatives(_eta, *(_eta_derivative(i) for i in range(3)))
 
 
 def _upper(a: Real, b: Real, x: Real) -> Any:
@@ -182,17 +182,17 @@ def evaluation(a: Real, b: Real, x: Real, weight: Real) -> Evaluation:
     return Evaluation(exponent, _with_erfc(p, *_parts_from(p, arguments, eta, weight)), *regions(p), p.excess)
 
 
-def _factor_and_slopes(args: tuple[Real, ...], active: tuple[int, ...] = ()) -> tuple[Real, list[Real]]:
+def _factor_and_derivatives(args: tuple[Real, ...], active: tuple[int, ...] = ()) -> tuple[Real, list[Real]]:
     """The smaller tail over exp(exponent), and its derivatives in the `active` of a and b over the same."""
     if active:
-        (regular, root), (slopes, roots) = _parts.along(active)(*args)
+        (regular, root), (derivatives, roots) = _parts.along(active)(*args)
     else:
-        (regular, root), slopes, roots = _parts(*args), jnp.zeros((0,)), jnp.zeros((0,))
+        (regular, root), derivatives, roots = _parts(*args), jnp.zeros((0,)), jnp.zeros((0,))
     temme = temme_region(_point(*args))
     # Those of erfc, without that of erfcx, in which large terms cancel.
     found = [
-        regular * _ON_TAIL[i](*args) + (slope - jnp.where(temme, along / jnp.pi**0.5, 0))
-        for i, slope, along in zip(active, slopes, roots)
+        regular * _ON_TAIL[i](*args) + (derivative - jnp.where(temme, along / jnp.pi**0.5, 0))
+        for i, derivative, along in zip(active, derivatives, roots)
     ]
     return _with_erfc(_point(*args), regular, root), found
 
@@ -234,10 +234,10 @@ def _part(lower: bool) -> Any:
         tail = _times_weight(args, factor)
         return jnp.where(_upper(*args) == lower, 1 - tail, tail)
 
-    def in_shape(args: Any, factor: Real, slope: Real) -> Real:
-        return jnp.where(_upper(*args), -sign, sign) * _times_weight(args, slope)
+    def in_shape(args: Any, factor: Real, derivative: Real) -> Real:
+        return jnp.where(_upper(*args), -sign, sign) * _times_weight(args, derivative)
 
-    return with_factor(_factor_and_slopes, value, in_shape, lambda args, factor: sign * _density(*args))
+    return with_factor(_factor_and_derivatives, value, in_shape, lambda args, factor: sign * _density(*args))
 
 
 def _log_part(lower: bool) -> Any:
@@ -249,10 +249,10 @@ def _log_part(lower: bool) -> Any:
         return jnp.where(own, hi + (lo + jnp.log(factor)), log1p(-_times_weight(args, factor)))
 
     # On its own side the exponential cancels in derivative / value; on the other the value is no less than 1 / 3.
-    def in_shape(args: Any, factor: Real, slope: Real) -> Real:
+    def in_shape(args: Any, factor: Real, derivative: Real) -> Real:
         own = _upper(*args) != lower
         rest = 1 - _times_weight(args, factor)
-        return jnp.where(own, slope / factor, -_times_weight(args, slope) / jnp.where(own, 1, rest))
+        return jnp.where(own, derivative / factor, -_times_weight(args, derivative) / jnp.where(own, 1, rest))
 
     def in_x(args: Any, factor: Real) -> Real:
         own = _upper(*args) != lower
@@ -260,7 +260,7 @@ def _log_part(lower: bool) -> Any:
         speed = jnp.where(_is_taylor(*args), density, _density_factor(*args)) / factor
         return sign * jnp.where(own, speed, density / jnp.where(own, 1, rest))
 
-    return with_factor(_factor_and_slopes, value, in_shape, in_x)
+    return with_factor(_factor_and_derivatives, value, in_shape, in_x)
 
 
 _betainc, _betaincc = _part(True), _part(False)

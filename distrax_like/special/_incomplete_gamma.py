@@ -17,11 +17,11 @@ from ._compensated import (
     is_double,
     log1p,
     power_exponent,
-    set_slopes,
+    set_derivatives,
     weighted,
-    with_slopes,
+    with_derivatives,
 )
-from ._normal import far_excess
+from ._normal import erfcx_remainder
 from ._stirling import _stirlerr, gammaln1p, log_ratio
 
 # Coefficients d_n of η / (λ - 1) = Σ d_n η^n, with η² / 2 = λ - 1 - log λ: N. Temme, SIAM J. Math. Anal. 10 (1979).
@@ -88,7 +88,7 @@ def _while(
     return jax.lax.while_loop(more, lambda carry: (carry[0] + 1, step(*carry[0:1], *carry[1])), (one, init))[1]
 
 
-def _sum_and_slope(
+def _sum_and_derivative(
     step: Callable[..., Any], a: Real, init: tuple[Real, ...], term: int = 0
 ) -> tuple[Real, Real]:
     """The sum that `step(a, k, bound, sum, …)` builds and its derivative in a, each until it converges."""
@@ -96,8 +96,8 @@ def _sum_and_slope(
 
     def both(k: Real, *state: Real) -> tuple[Real, ...]:
         primals, tangents = state[:n], state[n:]
-        values, slopes = jax.jvp(lambda a, *s: step(a, k, *s), (a, *primals), (jnp.ones_like(a), *tangents))
-        return *values, *slopes
+        values, derivatives = jax.jvp(lambda a, *s: step(a, k, *s), (a, *primals), (jnp.ones_like(a), *tangents))
+        return *values, *derivatives
 
     out = _while(both, (*init, *(jnp.zeros_like(s) for s in init)), ((0, 1), (n + term, n + 1)))
     return out[1], out[n + 1]
@@ -172,16 +172,16 @@ def _eta(a: Real, x: Real) -> Real:
     return jnp.where(temme, jnp.sign(x - a) * jnp.sqrt(jnp.maximum(-2 * (hi + lo) / jnp.where(temme, a, 1), 0)), 0)
 
 
-def _eta_slope(a: Real, x: Real) -> Real:
+def _eta_derivative(a: Real, x: Real) -> Real:
     return jnp.where(_regions(a, x).temme, _lambda_ratio(_eta(a, x)), 0)
 
 
-set_slopes(_eta, lambda a, x: -_eta_slope(a, x) / a, lambda a, x: _eta_slope(a, x) / x)
+set_derivatives(_eta, lambda a, x: -_eta_derivative(a, x) / a, lambda a, x: _eta_derivative(a, x) / x)
 
 
 def _erfcx(y: Real) -> Real:
     """exp(y²) erfc(y) for y >= 0."""
-    return 1 / (math.sqrt(math.pi) * (y + far_excess(y)))
+    return 1 / (math.sqrt(math.pi) * (y + erfcx_remainder(y)))
 
 
 def _scale(a: Real) -> Real:
@@ -192,7 +192,7 @@ def _scale(a: Real) -> Real:
     return jnp.where(small, jnp.exp(-gammaln1p(small_a)), jnp.exp(-_stirlerr(big)) / jnp.sqrt(2 * jnp.pi * big))
 
 
-def _log_slope(a: Real, x: Real) -> Real:
+def _log_derivative(a: Real, x: Real) -> Real:
     """The derivative in a of the exponent."""
     return log_ratio(x, jnp.where(a < 1, 1, a))
 
@@ -215,36 +215,36 @@ def _factor(a: Real, x: Real) -> Real:
     return jnp.where(at.taylor, taylor, jnp.where(at.temme, temme, scaled))
 
 
-def _factor_and_slope(a: Real, x: Real) -> tuple[Real, Real]:
+def _factor_and_derivative(a: Real, x: Real) -> tuple[Real, Real]:
     """The smaller tail and its derivative in a, both over exp(exponent)."""
-    one, log, eta = jnp.ones_like(a), _log_slope(a, x), _eta(a, x)
+    one, log, eta = jnp.ones_like(a), _log_derivative(a, x), _eta(a, x)
     at, x = _regions(a, x), _clipped(a, x)
     b, z = _only(at.series, a, x, 1, 0)
-    total, slope = _sum_and_slope(lambda a, *s: _series_step(a, z, *s), b, (one, one))
+    total, derivative = _sum_and_derivative(lambda a, *s: _series_step(a, z, *s), b, (one, one))
     b, z = _only(at.fraction, a, x, 1, 1e8)
-    s, s_slope = _sum_and_slope(lambda a, *s: _fraction_step(a, z, *s), b, (one, one, one, 0 * one), 2)
+    s, s_derivative = _sum_and_derivative(lambda a, *s: _fraction_step(a, z, *s), b, (one, one, one, 0 * one), 2)
     k = s / (z + 1 - b)
     total = jnp.where(at.fraction, b * k, total)
-    slope = jnp.where(at.fraction, k + b * (s_slope + k) / (z + 1 - b), slope)
-    scale, scale_slope = jax.jvp(_scale, (a,), (one,))
-    slope = scale * (total * log + slope) + scale_slope * total
+    derivative = jnp.where(at.fraction, k + b * (s_derivative + k) / (z + 1 - b), derivative)
+    scale, scale_derivative = jax.jvp(_scale, (a,), (one,))
+    derivative = scale * (total * log + derivative) + scale_derivative * total
 
     b = jnp.where(at.temme, a, 20)
     ratio, sign = _lambda_ratio(eta), jnp.where(at.upper, 1, -1)
-    rest, rest_slope = jax.jvp(
+    rest, rest_derivative = jax.jvp(
         lambda b, eta: _temme_sum(b, eta) / jnp.sqrt(2 * jnp.pi * b), (b, eta), (one, -ratio / b)
     )
     temme = _erfcx(jnp.abs(eta) * jnp.sqrt(b / 2)) / 2 + sign * rest
     # The derivative of erfc, without that of erfcx, in which large terms cancel.
-    temme_slope = sign * ((ratio - eta / 2) / jnp.sqrt(2 * jnp.pi * b) + rest * log + rest_slope)
+    temme_derivative = sign * ((ratio - eta / 2) / jnp.sqrt(2 * jnp.pi * b) + rest * log + rest_derivative)
 
     b, z = _only(at.taylor, a, x, 1, 0.1)
-    taylor, taylor_slope = jax.jvp(lambda b: _taylor(b, z), (b,), (one,))
+    taylor, taylor_derivative = jax.jvp(lambda b: _taylor(b, z), (b,), (one,))
     factor = jnp.where(at.taylor, taylor, jnp.where(at.temme, temme, scale * total))
-    return factor, jnp.where(at.taylor, taylor_slope, jnp.where(at.temme, temme_slope, slope))
+    return factor, jnp.where(at.taylor, taylor_derivative, jnp.where(at.temme, temme_derivative, derivative))
 
 
-_slope_factor = differentiable(lambda a, x: _factor_and_slope(a, x)[1])
+_derivative_factor = differentiable(lambda a, x: _factor_and_derivative(a, x)[1])
 
 
 def _exponent(a: Real, x: Real) -> Pair:
@@ -268,12 +268,12 @@ def _unless_taylor(fn: _Function) -> _Function:
     return lambda a, x: jnp.where(_regions(a, x).taylor, 0, fn(a, x))
 
 
-_EVERYWHERE: tuple[_Function, ...] = (_log_slope, lambda a, x: (a - x) / x)
+_EVERYWHERE: tuple[_Function, ...] = (_log_derivative, lambda a, x: (a - x) / x)
 _ON_TAIL = tuple(_unless_taylor(log) for log in _EVERYWHERE)
 
 _weight = weighted(lambda a, x: jnp.ones_like(a), _tail_exponent, _ON_TAIL)
 _tail = weighted(_factor, _tail_exponent, _ON_TAIL)
-_tail_slope = weighted(_slope_factor, _tail_exponent, _ON_TAIL)
+_tail_derivative = weighted(_derivative_factor, _tail_exponent, _ON_TAIL)
 _density = weighted(_density_factor, _exponent, _EVERYWHERE)
 
 
@@ -291,7 +291,7 @@ def _signed(fn: _Function) -> _Function:
     return lambda a, x: jnp.where(_regions(a, x).upper, -fn(a, x), fn(a, x))
 
 
-_lower_in_a = with_slopes(_signed(_tail_slope), _signed(_in_a(_tail_slope)), _in_a(_density))
+_lower_in_a = with_derivatives(_signed(_tail_derivative), _signed(_in_a(_tail_derivative)), _in_a(_density))
 _negative_lower_in_a = lambda a, x: -_lower_in_a(a, x)
 
 
@@ -301,8 +301,8 @@ def _part(lower: bool) -> _Function:
         return jnp.where(_regions(a, x).upper == lower, 1 - tail, tail)
 
     if lower:
-        return with_slopes(fn, _lower_in_a, _density)
-    return with_slopes(fn, _negative_lower_in_a, lambda a, x: -_density(a, x))
+        return with_derivatives(fn, _lower_in_a, _density)
+    return with_derivatives(fn, _negative_lower_in_a, lambda a, x: -_density(a, x))
 
 
 def _log_part(lower: bool) -> _Function:
@@ -316,10 +316,10 @@ def _log_part(lower: bool) -> _Function:
     # On its own side the exponential cancels in derivative / value; on the other the value is no less than 1 / 3.
     @differentiable
     def in_a(a: Real, x: Real) -> Real:
-        factor, slope = _factor_and_slope(a, x)
+        factor, derivative = _factor_and_derivative(a, x)
         weight = _weight(a, x)
         own = _regions(a, x).upper != lower
-        return jnp.where(own, slope / factor, -weight * slope / jnp.where(own, 1, 1 - weight * factor))
+        return jnp.where(own, derivative / factor, -weight * derivative / jnp.where(own, 1, 1 - weight * factor))
 
     @differentiable
     def in_x(a: Real, x: Real) -> Real:
@@ -327,7 +327,7 @@ def _log_part(lower: bool) -> _Function:
         other = _density(a, x) / jnp.where(own, 1, 1 - _tail(a, x))
         return sign * jnp.where(own, _speed(a, x), other)
 
-    return with_slopes(fn, in_a, in_x)
+    return with_derivatives(fn, in_a, in_x)
 
 
 _gammainc, _gammaincc = _part(True), _part(False)
@@ -339,7 +339,7 @@ def _evaluate(fn: _Function, a: Numeric, x: Numeric, at_zero: float, at_infinity
     a, x = jnp.broadcast_arrays(*promote(a, x))
     at_start = (x == 0) & (a > 0) & jnp.isfinite(a)
     inside = (a > 0) & (x > 0) & jnp.isfinite(a) & jnp.isfinite(x)
-    # At x = 0 the value is the limit, and the slope that at the smallest x.
+    # At x = 0 the value is the limit, and the derivative that at the smallest x.
     start = x + jnp.where(at_start, jnp.finfo(x.dtype).tiny, 0)
     value = fn(jnp.where(inside | at_start, a, 1), jnp.where(inside | at_start, start, 1))
     value = jnp.where(at_start, value - jax.lax.stop_gradient(value) + at_zero, value)

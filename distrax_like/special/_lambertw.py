@@ -95,7 +95,7 @@ def _above(x: Real, branch: int) -> Real:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 @functools.partial(jax.jit, static_argnums=1)
-def _slope(x: Real, branch: int) -> Real:
+def _derivative(x: Real, branch: int) -> Real:
     w, above = _lambertw(x, branch), _above(x, branch)
     large = jnp.abs(w) > 1
     finite = jnp.isfinite(w)
@@ -104,8 +104,8 @@ def _slope(x: Real, branch: int) -> Real:
 
 
 def _curvature(x: Real, branch: int) -> Real:
-    slope = _slope(x, branch)
-    return -slope * (1 + 1 / _above(x, branch)) * slope
+    derivative = _derivative(x, branch)
+    return -derivative * (1 + 1 / _above(x, branch)) * derivative
 
 
 def _rule(fn: Any, derivative: Any) -> None:
@@ -114,9 +114,9 @@ def _rule(fn: Any, derivative: Any) -> None:
         return fn(*primals, branch), derivative(*primals, branch) * tangents[0]
 
 
-_rule(_lambertw, _slope)
-_rule(_above, _slope)
-_rule(_slope, _curvature)
+_rule(_lambertw, _derivative)
+_rule(_above, _derivative)
+_rule(_derivative, _curvature)
 
 
 @jax.custom_jvp

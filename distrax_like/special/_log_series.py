@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool
 
 from distrax_like._misc import Numeric, Real, promote
 
-from ._compensated import is_double, with_slopes
+from ._compensated import is_double, with_derivatives
 
 # Polynomials, interpolated at 60 digits, in single and double precision: (s - log(1 + s)) / s^2 for 1 + s in
 # [√(1/2), √2], and (exp(r) - 1 - r) / r^2 for |r| <= 1.
@@ -48,11 +48,11 @@ def horner(coefficients: tuple[float, ...], x: Real) -> Real:
     return total
 
 
-def log_and_excess(u: Real, t: Real, exponent: int | Array = 0) -> tuple[Bool[Array, "..."], Real, Real]:
+def log_and_deviance(u: Real, t: Real, exponent: int | Array = 0) -> tuple[Bool[Array, "..."], Real, Real]:
     """log t for t = 1 + u, t - 1 - log t for t near 1, and where it is near.
 
     Near means within a factor √2, where u counts; elsewhere t does, and the second result is to be had as u - log t.
-    With t = 2^k (1 + s) and 1 + s in [√(1/2), √2] it is log t = k log 2 + s - s² p(s), and for k = 0 the excess is
+    With t = 2^k (1 + s) and 1 + s in [√(1/2), √2] it is log t = k log 2 + s - s² p(s), and for k = 0 the deviance is
     s² p(s), with p a polynomial. No branch and no special cases: the logarithm of 0 is about that of the smallest
     number, infinity and NaN have finite ones. (No division either: XLA keeps quotients with several uses in memory.)
 
@@ -67,19 +67,19 @@ def log_and_excess(u: Real, t: Real, exponent: int | Array = 0) -> tuple[Bool[Ar
     k = k + jnp.asarray(exponent, integer)
     near = k == 0
     s = jnp.where(near, u, f - 1)
-    excess = s * s * horner(_LOG[double], s)
-    return near, k.astype(t.dtype) * math.log(2) + (s - excess), excess
+    deviance = s * s * horner(_LOG[double], s)
+    return near, k.astype(t.dtype) * math.log(2) + (s - deviance), deviance
 
 
 def _log1pmx_formula(u: Real) -> Real:
     t = 1 + u
-    near, log, excess = log_and_excess(u, t)
-    inside = jnp.where(near, -excess, log - u)
+    near, log, deviance = log_and_deviance(u, t)
+    inside = jnp.where(near, -deviance, log - u)
     edge = jnp.where((t == 0) | (t == jnp.inf), -jnp.inf, jnp.nan)
     return jnp.where((t > 0) & (t < jnp.inf), inside, edge)
 
 
-_log1pmx = with_slopes(_log1pmx_formula, lambda u: -u / (1 + u))
+_log1pmx = with_derivatives(_log1pmx_formula, lambda u: -u / (1 + u))
 
 
 def log1pmx(x: Numeric) -> Real:
@@ -98,7 +98,7 @@ def _expm1mx_formula(r: Real) -> Real:
     return jnp.where(small, near * near * horner(_EXPM1MX[is_double(r)], near), far)
 
 
-_expm1mx = with_slopes(_expm1mx_formula, jnp.expm1)
+_expm1mx = with_derivatives(_expm1mx_formula, jnp.expm1)
 
 
 def expm1mx(x: Numeric) -> Real:

@@ -16,7 +16,7 @@ def legendre(n: int) -> list[tuple[float, float]]:
                 last, value = decimal.Decimal(1), x
                 for k in range(2, n + 1):
                     last, value = value, ((2 * k - 1) * x * value - (k - 1) * last) / k
-                slope = n * (x * value - last) / (x * x - 1)
-                weight, x = 2 / ((1 - x * x) * slope * slope), x - value / slope
+                derivative = n * (x * value - last) / (x * x - 1)
+                weight, x = 2 / ((1 - x * x) * derivative * derivative), x - value / derivative
             found.append((float(x), float(weight)))
     return found

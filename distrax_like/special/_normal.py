@@ -15,15 +15,15 @@ from ._compensated import (
     differentiable,
     is_double,
     log1p,
-    set_slopes,
+    set_derivatives,
     two_product,
     two_sum,
-    with_slopes,
+    with_derivatives,
 )
 from ._nodes import legendre
 
 # Chebyshev coefficients of (1 + 2 y) (1 / (√π erfcx(y)) - y) in (y - 3) / (y + 3) for y >= 0, at 70 digits.
-_EXCESS = (
+_REMAINDER = (
     0.9271523613779262, 0.1751777033595346, -0.14118990277857119, 0.04447491640230375, -0.004488394234696502,
     -0.0017527121450469402, 0.0006660006711697148, -1.5182621510239718e-06, -4.755930770366678e-05,
     7.630554766623876e-06, 2.346274011867266e-06, -8.772479302854975e-07, -5.6931930434118984e-08,
@@ -45,7 +45,8 @@ _ROOT_PI = math.sqrt(math.pi)
 
 # Both families are one: c = 1 stands for the error function, exp(-x²) and erfc(x) / 2, c = 1 / 2 for the normal
 # distribution, exp(-x² / 2) and its upper tail. The hazard is the density over the tail, 2 c exp(-c x²) / (K tail).
-# It is 2 c (x + e) with the excess e, which is positive, and 1 / (2 c x) in the limit.
+# It is 2 c (x + r). The Mills ratio is its inverse, so r is called the remainder of the Mills ratio: it is positive, and
+# 1 / (2 c x) in the limit.
 
 
 def _total(c: float) -> float:
@@ -54,15 +55,15 @@ def _total(c: float) -> float:
 
 
 @differentiable
-def far_excess(y: Real) -> Real:
-    """The excess for c = 1 and y >= 0."""
-    return chebyshev(_EXCESS, 1 - 6 / (y + 3)) / (1 + 2 * y)
+def erfcx_remainder(y: Real) -> Real:
+    """The remainder r for c = 1 and y >= 0."""
+    return chebyshev(_REMAINDER, 1 - 6 / (y + 3)) / (1 + 2 * y)
 
 
-def upper_excess(x: Real, c: float) -> Real:
-    """`excess` for x >= 0."""
+def upper_mills_remainder(x: Real, c: float) -> Real:
+    """`mills_remainder` for x >= 0."""
     scale = math.sqrt(c)
-    return far_excess(x * scale) / scale
+    return erfcx_remainder(x * scale) / scale
 
 
 def gauss(x: Real, c: float) -> Real:
@@ -73,30 +74,30 @@ def gauss(x: Real, c: float) -> Real:
 
 def tail(x: Real, c: float) -> Real:
     """The upper tail for x >= 0, at most 1 / 2."""
-    return gauss(x, c) / (_total(c) * (x + upper_excess(x, c)))
+    return gauss(x, c) / (_total(c) * (x + upper_mills_remainder(x, c)))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def excess(x: Real, c: float) -> Real:
+def mills_remainder(x: Real, c: float) -> Real:
     """The hazard over 2 c, less x."""
     size = jnp.abs(x)
-    up = upper_excess(size, c)
+    up = upper_mills_remainder(size, c)
     g = gauss(x, c)
     return jnp.where(x < 0, g / (_total(c) - g / (size + up)) + size, up)
 
 
-@excess.defjvp
+@mills_remainder.defjvp
 def _(c, primals, tangents):
-    x, value = primals[0], excess(*primals, c)
-    slope = jax.jvp(lambda x: upper_excess(x, c), (jnp.abs(x),), (jnp.ones_like(x),))[1]
-    return value, jnp.where(x < 0, hazard(x, c) * value - 1, slope) * tangents[0]
+    x, value = primals[0], mills_remainder(*primals, c)
+    derivative = jax.jvp(lambda x: upper_mills_remainder(x, c), (jnp.abs(x),), (jnp.ones_like(x),))[1]
+    return value, jnp.where(x < 0, hazard(x, c) * value - 1, derivative) * tangents[0]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def hazard(x: Real, c: float) -> Real:
     """The density over the upper tail."""
     size = jnp.abs(x)
-    up = size + upper_excess(size, c)
+    up = size + upper_mills_remainder(size, c)
     g = gauss(x, c)
     # The exponential is not halved, which might take it out of the normal range.
     return jnp.where(x < 0, g / ((_total(c) - g / up) / (2 * c)), 2 * c * up)
@@ -105,54 +106,54 @@ def hazard(x: Real, c: float) -> Real:
 @hazard.defjvp
 def _(c, primals, tangents):
     value = hazard(*primals, c)
-    return value, 2 * c * value * excess(*primals, c) * tangents[0]
+    return value, 2 * c * value * mills_remainder(*primals, c) * tangents[0]
 
 
-def _with_slope(slope: Any) -> Any:
-    """Makes an elementwise function of one argument whose derivative is `slope(x)`."""
-    return lambda fn: with_slopes(fn, slope)
+def _with_derivative(derivative: Any) -> Any:
+    """Makes an elementwise function of one argument whose derivative is `derivative(x)`."""
+    return lambda fn: with_derivatives(fn, derivative)
 
 
-def _erfcx_slope(y: Real) -> Real:
-    return -2 * _erfcx(y) * excess(y, 1.0)
+def _erfcx_derivative(y: Real) -> Real:
+    return -2 * _erfcx(y) * mills_remainder(y, 1.0)
 
 
-@_with_slope(_erfcx_slope)
+@_with_derivative(_erfcx_derivative)
 def _erfcx(y: Real) -> Real:
     size = jnp.abs(y)
-    up = 1 / (_ROOT_PI * (size + upper_excess(size, 1.0)))
+    up = 1 / (_ROOT_PI * (size + upper_mills_remainder(size, 1.0)))
     return jnp.where(y < 0, 2 * gauss(y, -1.0) - up, up)
 
 
-@_with_slope(lambda x: -hazard(x, 1.0))
+@_with_derivative(lambda x: -hazard(x, 1.0))
 def _logerfc(x: Real) -> Real:
     size = jnp.abs(x)
-    up = _ROOT_PI * (size + upper_excess(size, 1.0))
+    up = _ROOT_PI * (size + upper_mills_remainder(size, 1.0))
     near = x * chebyshev(_LOGERFC, 2 * jnp.clip(x, -0.5, 0.5))
     log = jnp.log(jnp.where(x < 0, 2 - gauss(x, 1.0) / up, up))
     return jnp.where(size < 0.5, near, jnp.where(x < 0, log, -x * x - log))
 
 
-@_with_slope(lambda y: -2 * excess(y, 1.0))
+@_with_derivative(lambda y: -2 * mills_remainder(y, 1.0))
 def _logerfcx(y: Real) -> Real:
     size = jnp.abs(y)
-    up = _ROOT_PI * (size + upper_excess(size, 1.0))
+    up = _ROOT_PI * (size + upper_mills_remainder(size, 1.0))
     near = y * chebyshev(_LOGERFC, 2 * jnp.clip(y, -0.5, 0.5))
     log = jnp.log(jnp.where(y < 0, 2 - gauss(y, 1.0) / up, up))
     return jnp.where(size < 0.5, near + y * y, jnp.where(y < 0, y * y + log, -log))
 
 
-def _density_slope(x: Real) -> Real:
+def _density_derivative(x: Real) -> Real:
     return -jnp.clip(x, -60, 60) * density(x)
 
 
-@_with_slope(_density_slope)
+@_with_derivative(_density_derivative)
 def density(x: Real) -> Real:
     """The standard normal density."""
     return gauss(x, 0.5) / _total(0.5)
 
 
-@_with_slope(density)
+@_with_derivative(density)
 def _ndtr(x: Real) -> Real:
     smaller = tail(jnp.abs(x), 0.5)
     return jnp.where(x > 0, 1 - smaller, smaller)
@@ -160,14 +161,14 @@ def _ndtr(x: Real) -> Real:
 
 def _log_tail(x: Real) -> Real:
     """The log of the upper tail of the normal distribution for x >= 0."""
-    return -(x / 2) * x - jnp.log(_total(0.5) * (x + upper_excess(x, 0.5)))
+    return -(x / 2) * x - jnp.log(_total(0.5) * (x + upper_mills_remainder(x, 0.5)))
 
 
-@_with_slope(lambda x: hazard(-x, 0.5))
+@_with_derivative(lambda x: hazard(-x, 0.5))
 def _log_ndtr(x: Real) -> Real:
     below = x < 0
     size = jnp.abs(x)
-    up = _total(0.5) * (size + upper_excess(size, 0.5))
+    up = _total(0.5) * (size + upper_mills_remainder(size, 0.5))
     return jnp.where(below, -(size / 2) * size - jnp.log(up), log1p(-gauss(jnp.where(below, 0, x), 0.5) / up))
 
 
@@ -233,20 +234,20 @@ def _ndtri(p: Real) -> Real:
 
 
 @jax.custom_jvp
-def _ndtri_slope(p: Real) -> Real:
+def _ndtri_derivative(p: Real) -> Real:
     # Not the density at the rounded quantile, which is inaccurate in the tail.
     size = jnp.abs(jsp.ndtri(p))
-    slope = 1 / ((size + upper_excess(size, 0.5)) * jnp.minimum(p, 1 - p))
-    return jnp.where((p > 0) & (p < 1), slope, jnp.inf)
+    derivative = 1 / ((size + upper_mills_remainder(size, 0.5)) * jnp.minimum(p, 1 - p))
+    return jnp.where((p > 0) & (p < 1), derivative, jnp.inf)
 
 
-set_slopes(_ndtri, _ndtri_slope)
+set_derivatives(_ndtri, _ndtri_derivative)
 
 
-@_ndtri_slope.defjvp
+@_ndtri_derivative.defjvp
 def _(primals, tangents):
-    slope = _ndtri_slope(*primals)
-    return slope, slope * slope * _ndtri(*primals) * tangents[0]
+    derivative = _ndtri_derivative(*primals)
+    return derivative, derivative * derivative * _ndtri(*primals) * tangents[0]
 
 
 def ndtri(p: Numeric) -> Real:
@@ -317,20 +318,20 @@ def _ndtri_exp(log_p: Real) -> Real:
 
 
 @jax.custom_jvp
-def _ndtri_exp_slope(log_p: Real) -> Real:
+def _ndtri_exp_derivative(log_p: Real) -> Real:
     size = jnp.abs(_ndtri_exp(log_p))
     upper = log_p > -_LOG_2[0]
     odds = jnp.where(upper, jnp.exp(log_p) / -jnp.expm1(jnp.where(upper, log_p, -1)), 1)
-    return odds / (size + upper_excess(size, 0.5))
+    return odds / (size + upper_mills_remainder(size, 0.5))
 
 
-set_slopes(_ndtri_exp, _ndtri_exp_slope)
+set_derivatives(_ndtri_exp, _ndtri_exp_derivative)
 
 
-@_ndtri_exp_slope.defjvp
+@_ndtri_exp_derivative.defjvp
 def _(primals, tangents):
-    slope = _ndtri_exp_slope(*primals)
-    return slope, slope * excess(-_ndtri_exp(*primals), 0.5) * slope * tangents[0]
+    derivative = _ndtri_exp_derivative(*primals)
+    return derivative, derivative * mills_remainder(-_ndtri_exp(*primals), 0.5) * derivative * tangents[0]
 
 
 def ndtri_exp(log_p: Numeric) -> Real:
@@ -372,8 +373,8 @@ def _mass(a: Real, b: Real) -> tuple[Real, _Ends, _Ends]:
     w = jnp.where(apart, jnp.exp(-hi) * (1 - lo) * (at_near / jnp.where(apart, at_far, 1)), 0)
     # In two halves: the exponential may be below the normal range where the product is not.
     root = jnp.exp(-hi / 2)
-    slopes: _Ends = at_near / (1 - w), jnp.where(apart, root * (at_near * (1 - lo) / (1 - w)) * root, 0)
-    excesses: _Ends = excess(near, 0.5) + slopes[0] * w, slopes[1] + far
+    derivatives: _Ends = at_near / (1 - w), jnp.where(apart, root * (at_near * (1 - lo) / (1 - w)) * root, 0)
+    remainders: _Ends = mills_remainder(near, 0.5) + derivatives[0] * w, derivatives[1] + far
     value = _log_tail(near) + log1p(-w)
 
     # Close: the density in the middle times a sum over Gauss and Legendre's nodes.
@@ -386,18 +387,18 @@ def _mass(a: Real, b: Real) -> tuple[Real, _Ends, _Ends]:
         jnp.exp(-sign * half * (middle + sign * half / 2)) / jnp.where(close, inner, 1) for sign in (1, -1)
     )
     value = jnp.where(close, jnp.log(inner / _total(0.5)) - (middle / 2) * middle, value)
-    slopes = tuple(jnp.where(close, x, y) for x, y in zip(ends, slopes))
-    excesses = tuple(jnp.where(close, x + y, z) for x, y, z in zip(ends, (high, -low), excesses))
+    derivatives = tuple(jnp.where(close, x, y) for x, y in zip(ends, derivatives))
+    remainders = tuple(jnp.where(close, x + y, z) for x, y, z in zip(ends, (high, -low), remainders))
 
     # Apart on both sides of 0.
     outside = (gauss(far, 0.5) / at_far + gauss(near, 0.5) / at_near) / _total(0.5)
     value = jnp.where(across, log1p(-outside), value)
     densities = tuple(density(x) / jnp.where(across, 1 - outside, 1) for x in (near, far))
-    slopes = tuple(jnp.where(across, x, y) for x, y in zip(densities, slopes))
-    excesses = tuple(jnp.where(across, x + y, z) for x, y, z in zip(densities, (near, far), excesses))
+    derivatives = tuple(jnp.where(across, x, y) for x, y in zip(densities, derivatives))
+    remainders = tuple(jnp.where(across, x + y, z) for x, y, z in zip(densities, (near, far), remainders))
 
     turned = lambda x: tuple(jnp.where(flip, x[1 - i], x[i]) for i in range(2))
-    return value, turned(slopes), turned(excesses)
+    return value, turned(derivatives), turned(remainders)
 
 
 @_mass.defjvp

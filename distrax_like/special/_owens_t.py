@@ -8,9 +8,9 @@ import jax.scipy.special as jsp
 
 from distrax_like._misc import Numeric, Real, promote
 
-from ._compensated import Pair, is_double, set_slopes, two_product, two_sum
+from ._compensated import Pair, is_double, set_derivatives, two_product, two_sum
 from ._nodes import legendre
-from ._normal import density, upper_excess
+from ._normal import density, upper_mills_remainder
 
 _FAR = 60.0  # beyond, exp(-x² / 2) is 0 in every width
 
@@ -26,7 +26,7 @@ def _exponential(square: Pair) -> Real:
 
 def _mills(x: Real) -> Real:
     """The upper tail of the normal distribution over exp(-x² / 2), for x >= 0."""
-    return 1 / (math.sqrt(2 * math.pi) * (x + upper_excess(x, 0.5)))
+    return 1 / (math.sqrt(2 * math.pi) * (x + upper_mills_remainder(x, 0.5)))
 
 
 def _squares(h: Real, a: Real) -> tuple[Real, Real, Pair, Pair]:
@@ -94,11 +94,11 @@ def _in_a(h: Real, a: Real) -> Real:
     return _ends(h, a) / (1 + a * a)
 
 
-set_slopes(_owens_t, _in_h, _in_a)
-set_slopes(
+set_derivatives(_owens_t, _in_h, _in_a)
+set_derivatives(
     _in_h, lambda h, a: -_clipped(h) * _in_h(h, a) - a * _ends(h, a), lambda h, a: -_clipped(h) * _ends(h, a)
 )
-set_slopes(
+set_derivatives(
     _ends,
     lambda h, a: -_clipped(h) * (1 + a * a) * _ends(h, a),
     lambda h, a: -_clipped(h) ** 2 * a * _ends(h, a),

@@ -71,7 +71,7 @@ def root_term(a: Real) -> Real:
     return root_term_given(a, jnp.log(jnp.maximum(a, jnp.finfo(a.dtype).tiny)))
 
 
-def root_term_slope(a: Real) -> Real:
+def root_term_derivative(a: Real) -> Real:
     """G'(a) = ψ(a + 1) - log a."""
     return jax.jvp(root_term, (a,), (jnp.ones_like(a),))[1]
 
@@ -84,7 +84,7 @@ def log_minus_digamma(a: Numeric) -> Real:
     **Arguments:** `a`: positive, any shape. **Returns:** the same shape.
     """
     a = promote(a)
-    return 1 / a - root_term_slope(a)
+    return 1 / a - root_term_derivative(a)
 
 
 def as_pair(x: Real) -> Pair:

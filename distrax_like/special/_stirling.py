@@ -17,7 +17,7 @@ from ._compensated import (
     log_ratio_pair,
     log_ratio_parts,
     power_exponent,
-    set_slopes,
+    set_derivatives,
     two_sum,
 )
 
@@ -54,12 +54,12 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 def reciprocal_gamma1p(a: Real) -> Real:
-    """1 / Γ(1 + a) - 1 for a in [0, 2], with its digits at the zeros 0 and 1."""
+    """1 / Γ(1 + a) - 1 for a in [0, 2], to full relative accuracy at the zeros 0 and 1."""
     return a * (a - 1) * chebyshev(_RECIPROCAL, a - 1)
 
 
 def gammaln1p(a: Real) -> Real:
-    """log Γ(1 + a) for a in [0, 2], with its digits at the zeros 0 and 1."""
+    """log Γ(1 + a) for a in [0, 2], to full relative accuracy at the zeros 0 and 1."""
     return -log1p(reciprocal_gamma1p(a))
 
 
@@ -95,11 +95,11 @@ def log_gamma_correction(x: Numeric) -> Real:
 
 @jax.custom_jvp
 def log_ratio(x: Real, m: Real) -> Real:
-    """log(x / m) for positive x and m, with its digits near x = m."""
+    """log(x / m) for positive x and m, to full relative accuracy near x = m."""
     return jax.jit(lambda x, m: sum(log_ratio_pair(log_ratio_parts(x, m))))(x, m)
 
 
-set_slopes(log_ratio, lambda x, m: 1 / x, lambda x, m: -1 / m)
+set_derivatives(log_ratio, lambda x, m: 1 / x, lambda x, m: -1 / m)
 
 
 @jax.custom_jvp
@@ -113,13 +113,13 @@ def _bd0(x: Real, m: Real) -> Real:
     return jnp.where(inside, -(hi + lo), jnp.where(wrong, jnp.nan, edge))
 
 
-def _bd0_slope(x: Real, m: Real) -> Real:
+def _bd0_derivative(x: Real, m: Real) -> Real:
     inside = (x > 0) & (m > 0) & jnp.isfinite(x) & jnp.isfinite(m)
     near = log_ratio(jnp.where(inside, x, 1), jnp.where(inside, m, 1))
     return jnp.where(inside, near, jnp.log(x) - jnp.log(m))
 
 
-set_slopes(_bd0, _bd0_slope, lambda x, m: (m - x) / m)
+set_derivatives(_bd0, _bd0_derivative, lambda x, m: (m - x) / m)
 
 
 def bd0(x: Numeric, m: Numeric) -> Real:
@@ -187,11 +187,11 @@ def _in_y(x: Real, y: Real) -> Real:
     return curved - log1p(x / big) - x / big / (2 * (big + x)) - jnp.where(small, steps, 0)
 
 
-set_slopes(_log_gamma_difference, _in_x, _in_y)
+set_derivatives(_log_gamma_difference, _in_x, _in_y)
 
 
 def log_gamma_difference(x: Numeric, y: Numeric) -> Real:
-    """log Γ(y) - log Γ(x + y) for y > 0 and x + y > 0, with its digits where x is small beside y.
+    """log Γ(y) - log Γ(x + y) for y > 0 and x + y > 0, accurate where x is small beside y.
 
     With z = x + y, and for y, z >= 8, it is -bd0(z, y) + log(z / y) / 2 - x log y + stirlerr(y) - stirlerr(z), the
     last two by divided differences of the asymptotic series; smaller arguments are raised by 8 with the logarithms of

@@ -29,7 +29,7 @@ from ._compensated import (
     two_sum,
     weighted,
 )
-from ._joint_slopes import Joint, weighting, with_factor
+from ._joint_derivatives import Joint, weighting, with_factor
 from ._normal import log_ndtr, ndtr, ndtri
 
 # Throughout df > 0 and t >= 0 are finite: the tail beyond t is half of I_x(df / 2, 1 / 2) for x = df / (df + t²).
@@ -144,13 +144,13 @@ _density = weighted(_density_factor, _exponent, _EVERYWHERE)
 _times_weight = weighting(_tail_exponent, _ON_TAIL)
 
 
-def _factor_and_slope(args: tuple[Real, ...], active: tuple[int, ...] = ()) -> tuple[Real, list[Real]]:
+def _factor_and_derivative(args: tuple[Real, ...], active: tuple[int, ...] = ()) -> tuple[Real, list[Real]]:
     """The part of the tail beyond |t| over exp(exponent), and its derivative in df over the same."""
     df, r = args[0], jnp.abs(args[1])
     if not active:
         return _factor(df, r), []
-    factor, slopes = _factor.along((0,))(df, r)
-    return factor, [factor * _ON_TAIL[0](df, r) + slopes[0]]
+    factor, derivatives = _factor.along((0,))(df, r)
+    return factor, [factor * _ON_TAIL[0](df, r) + derivatives[0]]
 
 
 def _value(args: Any, factor: Real) -> Real:
@@ -159,17 +159,17 @@ def _value(args: Any, factor: Real) -> Real:
     return jnp.where(upper, 0.5 + jnp.sign(t) * tail, jnp.where(t < 0, tail, 1 - tail))
 
 
-def _in_df(args: Any, factor: Real, slope: Real) -> Real:
+def _in_df(args: Any, factor: Real, derivative: Real) -> Real:
     df, t = args
     r = jnp.abs(t)
-    return jnp.where(_upper(df, r) == (t < 0), -1, 1) * _times_weight((df, r), slope)
+    return jnp.where(_upper(df, r) == (t < 0), -1, 1) * _times_weight((df, r), derivative)
 
 
 def _in_t(args: Any, factor: Real) -> Real:
     return _density(args[0], jnp.abs(args[1]))
 
 
-_stdtr = with_factor(_factor_and_slope, _value, _in_df, _in_t)
+_stdtr = with_factor(_factor_and_derivative, _value, _in_df, _in_t)
 
 
 def _own(df: Real, t: Real) -> Any:
@@ -184,9 +184,10 @@ def _log_value(args: Any, factor: Real) -> Real:
     return jnp.where(_own(df, t), hi + (lo + jnp.log(factor)), far)
 
 
-def _log_in_df(args: Any, factor: Real, slope: Real) -> Real:
+def _log_in_df(args: Any, factor: Real, derivative: Real) -> Real:
     own = _own(*args)
-    return jnp.where(own, slope / factor, _in_df(args, factor, slope) / jnp.where(own, 1, _value(args, factor)))
+    value = jnp.where(own, 1, _value(args, factor))
+    return jnp.where(own, derivative / factor, _in_df(args, factor, derivative) / value)
 
 
 def _log_in_t(args: Any, factor: Real) -> Real:
@@ -196,7 +197,7 @@ def _log_in_t(args: Any, factor: Real) -> Real:
     return jnp.where(own, speed, density / jnp.where(own, 1, _value(args, factor)))
 
 
-_log_stdtr = with_factor(_factor_and_slope, _log_value, _log_in_df, _log_in_t)
+_log_stdtr = with_factor(_factor_and_derivative, _log_value, _log_in_df, _log_in_t)
 
 
 def _evaluate(fn: Any, normal: Any, df: Numeric, t: Numeric, limits: tuple[float, float]) -> Real:
@@ -248,9 +249,9 @@ def _inverse_rule(primals: tuple[Real, ...], tangents: tuple[Any, ...]) -> tuple
     r = jnp.minimum(jnp.abs(t), jnp.finfo(t.dtype).max)
     density, total = _density(df, r), jnp.zeros_like(t)
     along_df = not isinstance(tangents[0], SymbolicZero)
-    factor, slopes = _factor_and_slope((df, r), (0,) if along_df else ())
+    factor, derivatives = _factor_and_derivative((df, r), (0,) if along_df else ())
     if along_df:
-        ratio = slopes[0] / jnp.where(_is_taylor(df, r), density, _density_factor(df, r))
+        ratio = derivatives[0] / jnp.where(_is_taylor(df, r), density, _density_factor(df, r))
         ratio = jnp.where(_upper(df, r) == (t < 0), ratio, -ratio)
         total = total + jnp.where(jnp.isinf(t), 0, ratio) * tangents[0]
     if not isinstance(tangents[1], SymbolicZero):

@@ -17,7 +17,7 @@ from ._compensated import (
     chebyshev,
     is_double,
     product,
-    set_slopes,
+    set_derivatives,
     two_product,
     two_sum,
 )
@@ -203,14 +203,14 @@ def _curve(x: Real, kappa: Real) -> Real:
     return jax.jvp(lambda k: _log_speed(x, k), (kappa,), (jnp.ones_like(kappa),))[1]
 
 
-set_slopes(_cdf, _density, _in_kappa)
-set_slopes(
+set_derivatives(_cdf, _density, _in_kappa)
+set_derivatives(
     _density,
     lambda x, kappa: -kappa * jnp.sin(x) * _density(x, kappa),
     lambda x, kappa: _excess(x, kappa) * _density(x, kappa),
 )
-set_slopes(_speed, lambda x, kappa: _excess(x, kappa) + kappa * jnp.sin(x) * _speed(x, kappa), _curve)
-set_slopes(
+set_derivatives(_speed, lambda x, kappa: _excess(x, kappa) + kappa * jnp.sin(x) * _speed(x, kappa), _curve)
+set_derivatives(
     _in_kappa,
     lambda x, kappa: _excess(x, kappa) * _density(x, kappa),
     lambda x, kappa: _density(x, kappa) * (_excess(x, kappa) * _speed(x, kappa) + _curve(x, kappa)),
@@ -236,9 +236,9 @@ def _solve(q: Real, kappa: Real) -> Real:
         ratio = jnp.maximum(scale * integral / q, tiny)
         log = jnp.log(jnp.where(central, 1, ratio)) - kappa * v[0] - kappa * v[1]
         # The derivative of the integral. Next to π the tail is nearly straight, elsewhere its logarithm is.
-        slope = kappa * sine * integral - 1
-        outer = log / jnp.maximum(1 - log * slope / 2, 0.5)
-        outer = integral * jnp.where(slope < -0.5, -jnp.expm1(-log), outer)
+        derivative = kappa * sine * integral - 1
+        outer = log / jnp.maximum(1 - log * derivative / 2, 0.5)
+        outer = integral * jnp.where(derivative < -0.5, -jnp.expm1(-log), outer)
         new = jnp.clip(z + jnp.where(central, inner, outer), z / 8, high)
         return k + 1, new, jnp.abs(new - z) > small * z
 

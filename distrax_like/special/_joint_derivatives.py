@@ -9,7 +9,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from distrax_like._misc import Real
 
-from ._compensated import Pair, set_slopes
+from ._compensated import Pair, set_derivatives
 
 
 class Joint:
@@ -47,14 +47,14 @@ class Joint:
 
     def _rule(self, primals: tuple[Real, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
         active = tuple(i for i, t in enumerate(tangents) if not isinstance(t, SymbolicZero))
-        results, slopes = self.along(active)(*primals)
+        results, derivatives = self.along(active)(*primals)
         given = [tangents[i] for i in active]
-        return results, jax.tree.map(lambda slope: sum(s * t for s, t in zip(slope, given)), slopes)
+        return results, jax.tree.map(lambda derivative: sum(s * t for s, t in zip(derivative, given)), derivatives)
 
 
-def weighting(exponent: Callable[..., Pair], slopes: Sequence[Callable[..., Real]]) -> Callable[..., Real]:
+def weighting(exponent: Callable[..., Pair], derivatives: Sequence[Callable[..., Real]]) -> Callable[..., Real]:
     """A function of the arguments and a factor: the factor times the exponential of `exponent`, whose derivatives are
-    `slopes`."""
+    `derivatives`."""
 
     @jax.custom_jvp
     @jax.jit
@@ -63,7 +63,7 @@ def weighting(exponent: Callable[..., Pair], slopes: Sequence[Callable[..., Real
         # Where lo is not small, hi is so large that the exponential is 0.
         return jnp.exp(hi / 2) * (1 + jnp.clip(lo / 2, -0.25, 0.25))
 
-    set_slopes(root, *(lambda *args, slope=slope: root(*args) * slope(*args) / 2 for slope in slopes))
+    set_derivatives(root, *(lambda *args, fn=fn: root(*args) * fn(*args) / 2 for fn in derivatives))
 
     def times(args: tuple[Real, ...], factor: Real) -> Real:
         # From both sides: the exponential may be below the normal range where the product is not.
@@ -75,17 +75,17 @@ def weighting(exponent: Callable[..., Pair], slopes: Sequence[Callable[..., Real
 def with_factor(parts: Any, value: Any, in_shape: Any, in_last: Any) -> Any:
     """`value` of the arguments and a factor, with its derivatives: in the last argument, and in the shapes before it.
 
-    `parts(args, active)` gives the factor and its slopes in the shapes numbered, of each of which `in_shape` makes a
-    derivative.
+    `parts(args, active)` gives the factor and its derivatives in the shapes numbered. `in_shape` makes of each of these
+    a derivative of the value.
     """
     fn = jax.custom_jvp(jax.jit(lambda *args: value(args, parts(args)[0])))
 
     def rule(primals: tuple[Real, ...], tangents: tuple[Any, ...]) -> tuple[Real, Real]:
         active = tuple(i for i, t in enumerate(tangents[:-1]) if not isinstance(t, SymbolicZero))
-        factor, slopes = parts(primals, active)
+        factor, derivatives = parts(primals, active)
         total = jnp.zeros_like(factor)
-        for i, slope in zip(active, slopes):
-            total = total + in_shape(primals, factor, slope) * tangents[i]
+        for i, derivative in zip(active, derivatives):
+            total = total + in_shape(primals, factor, derivative) * tangents[i]
         if not isinstance(tangents[-1], SymbolicZero):
             total = total + in_last(primals, factor) * tangents[-1]
         return value(primals, factor), total
