@@ -249,7 +249,8 @@ def exponentials(
     """The function `total(v, x, parts(v, x), weights)` of v, x and weights: a sum of exponentials times the weights.
 
     Its derivatives in v and x are such sums again, of weights `derivatives[0](v, x, *w)` and
-    `derivatives[1](v, x, *w)`: the weights are within the exponential's range, since x^v may be out of range where v x^(v - 1) is not. The parts are
+    `derivatives[1](v, x, *w)`: the weights are within the exponential's range, since x^v may be out of range where
+    v x^(v - 1) is not. The parts are
     computed once for value and derivatives of every order.
     """
     value = jax.custom_jvp(total)

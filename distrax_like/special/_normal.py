@@ -45,8 +45,8 @@ _ROOT_PI = math.sqrt(math.pi)
 
 # Both families are one: c = 1 stands for the error function, exp(-x²) and erfc(x) / 2, c = 1 / 2 for the normal
 # distribution, exp(-x² / 2) and its upper tail. The hazard is the density over the tail, 2 c exp(-c x²) / (K tail).
-# It is 2 c (x + r). The Mills ratio is its inverse, so r is called the remainder of the Mills ratio: it is positive, and
-# 1 / (2 c x) in the limit.
+# It is 2 c (x + r). The Mills ratio is its inverse, so r is called the remainder of the Mills ratio: it is positive,
+# and 1 / (2 c x) in the limit.
 
 
 def _total(c: float) -> float:

@@ -440,7 +440,7 @@ def test_second_derivative_of_loggamma():
         second = jax.grad(lambda a: jnp.sum(slope(a)))(a)
         x, first = f(a), slope(a)
         up, down = (_gamma.log_gamma_derivative(a + s, x + s * first) for s in (h, -h))
-        return second, (up - down)
+        return second, up - down
 
     second, difference = both(a)
     np.testing.assert_allclose(second, difference / (2 * h), rtol=1e-6)
