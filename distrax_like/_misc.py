@@ -129,6 +129,11 @@ def _strong(x: Array, dtype: Any) -> Array:
     return x if x.dtype == dtype and not x.weak_type else jax.lax.convert_element_type(x, dtype)
 
 
+def at_least_single(dtype: Any) -> Any:
+    """A floating dtype of at least 32 bits: one of 16 has no integer above 256, nor a probability below 1 / 256."""
+    return jnp.result_type(dtype, jnp.finfo("float32").dtype) if jnp.finfo(dtype).bits < 32 else dtype
+
+
 def is_key(x: Any) -> bool:
     """Whether an array holds typed random keys."""
     return bool(jnp.issubdtype(x.dtype, jax.dtypes.prng_key))
@@ -179,6 +184,11 @@ def as_callable(fn: Any, who: str) -> Any:
 def as_shape(shape: SupportsIndex | Sequence[SupportsIndex]) -> Shape:
     """A sample shape given as an int or a sequence of ints, as a tuple of ints."""
     return tuple(operator.index(n) for n in shape) if isinstance(shape, Sequence) else (operator.index(shape),)
+
+
+def append_zero(x: Float[Array, "... n"]) -> Float[Array, "... m"]:
+    """`x` with a zero at the end of the last axis, which may have length zero."""
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, 1)])
 
 
 #: Up to this length a reduction over an axis is written out.

@@ -6,6 +6,7 @@ that alone come the batch shape, indexing, broadcasting and the check that the f
 
 import dataclasses
 import functools
+import math
 import types
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
@@ -30,7 +31,7 @@ class _Parameter(NamedTuple):
 
 
 class _Data(NamedTuple):
-    pass
+    last_ndims: Callable[[Any], int] | None
 
 
 class _Submodule(NamedTuple):
@@ -49,12 +50,15 @@ def parameter(support: Support | Callable[[Any], Support], **kwargs: Any) -> Any
     return eqx.field(converter=promote, metadata={_KEY: _Parameter(support)}, **kwargs)
 
 
-def data(**kwargs: Any) -> Any:
+def data(last_ndims: Callable[[Any], int] | None = None, **kwargs: Any) -> Any:
     """A field that holds arrays that are not trained: observations, index points, masks, counts.
 
     They are leaves like any other, but `constrain` stops their gradient and `trainable` gives False for them.
+
+    **Arguments:** `last_ndims`: a function from the module to the number of dimensions for which the last axis of the
+    annotation stands, such as the features of points.
     """
-    return eqx.field(metadata={_KEY: _Data()}, **kwargs)
+    return eqx.field(metadata={_KEY: _Data(last_ndims)}, **kwargs)
 
 
 def submodule(batch: str | Callable[[Any], int] = _BATCH, **kwargs: Any) -> Any:
@@ -137,13 +141,23 @@ def _check_declarations(cls: type) -> None:
             )
 
 
-def _shape_of(spec: _Spec, value: Any) -> Any:
+def _last_ndims(spec: _Spec, module: Any) -> int:
+    """For how many dimensions the last axis of the annotation stands."""
+    return spec.role.last_ndims(module) if isinstance(spec.role, _Data) and spec.role.last_ndims else 1
+
+
+def _shape_of(spec: _Spec, module: Any) -> Any:
     """What the check at construction looks at: the shape and dtype of a field, `None`, or `False` for no array."""
+    value = getattr(module, spec.name)
     if value is None:
         return None
     if isinstance(spec.role, _Submodule):
         return value._batch_shape(), np.dtype(bool)
-    return (value.shape, value.dtype) if isinstance(value, spec.declared.array_type) else False
+    if not isinstance(value, spec.declared.array_type):
+        return False
+    split = value.ndim - _last_ndims(spec, module)
+    shape = value.shape if split == value.ndim - 1 else (*value.shape[: max(split, 0)], math.prod(value.shape[split:]))
+    return shape, value.dtype
 
 
 @functools.lru_cache(maxsize=4096)
@@ -173,7 +187,7 @@ class Module(eqx.Module):
         _check_declarations(cls)
 
     def __check_init__(self):
-        shapes = tuple(_shape_of(spec, getattr(self, spec.name)) for spec in _specs(type(self)) if spec.annotation)
+        shapes = tuple(_shape_of(spec, self) for spec in _specs(type(self)) if spec.annotation)
         if (failing := _misfit(type(self), shapes)) is not None:
             raise ValueError(_explain(self, failing))
 
@@ -188,7 +202,7 @@ class Module(eqx.Module):
         if isinstance(spec.role, _Submodule) and callable(spec.role.batch):
             return spec.role.batch(self)
         assert spec.trailing is not None
-        return len(spec.trailing)
+        return len(spec.trailing) - 1 + _last_ndims(spec, self)
 
     def _map_batch(self: M, fn: Callable[[Array, int], Array], extra: int = 0) -> M:
         """A copy with `fn(array, ndims)` in place of each array that has batch dimensions.

@@ -98,8 +98,8 @@ class Kernel(Module):
             (x.shape[: x.ndim - n - feature], x.shape[x.ndim - n - feature : x.ndim - feature])
             for x, n in ((x1, x1_example_ndims), (x2, x2_example_ndims))
         )
-        flat1 = jnp.reshape(x1, (*lead1, -1, *x1.shape[x1.ndim - feature :]))
-        flat2 = jnp.reshape(x2, (*lead2, -1, *x2.shape[x2.ndim - feature :]))
+        flat1 = jnp.reshape(x1, (*lead1, math.prod(example1), *x1.shape[x1.ndim - feature :]))
+        flat2 = jnp.reshape(x2, (*lead2, math.prod(example2), *x2.shape[x2.ndim - feature :]))
         matrix = self.matrix(flat1, flat2)
         return jnp.reshape(matrix, matrix.shape[:-2] + example1 + example2)
 

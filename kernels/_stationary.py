@@ -1,5 +1,7 @@
 """Kernels of the Euclidean distance: exponentiated quadratic and Matérn."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -66,7 +68,8 @@ class Stationary(Kernel):
         raise NotImplementedError
 
     def _flat(self, x: Real) -> Real:
-        return jnp.reshape(x, (*x.shape[: x.ndim - self.feature_ndims], -1))
+        lead = x.ndim - self.feature_ndims
+        return jnp.reshape(x, (*x.shape[:lead], math.prod(x.shape[lead:])))
 
     def _covariance(self, square: Real) -> Real:
         # Scaled after the differences are taken: dividing the points first would round them.

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distrax_like._misc import Numeric, Real, Shape, promote
+from distrax_like._misc import Numeric, Real, Shape, append_zero, promote
 from distrax_like._module import parameter
 from distrax_like.math import solve_lower
 from distrax_like.special import softplus_inverse
@@ -74,7 +74,7 @@ class SoftmaxCentered(Bijector):
         return simplex
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
-        log_y = jax.nn.log_softmax(jnp.concatenate([x, jnp.zeros_like(x[..., :1])], axis=-1))
+        log_y = jax.nn.log_softmax(append_zero(x))
         return jnp.exp(log_y), jnp.sum(log_y, axis=-1)
 
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from distrax_like import special
+from distrax_like import random, special
 from distrax_like._misc import Event, Numeric, Real, Shape
 from distrax_like.supports import Support, boolean
 
 from ._kl import register_kl
-from ._logits import BinaryLogits, log_sigmoid, sigmoid
+from ._logits import BinaryLogits, as_single, log_sigmoid, sigmoid
 
 
 class Bernoulli(BinaryLogits):
@@ -38,9 +38,7 @@ class Bernoulli(BinaryLogits):
         return log_sigmoid(jnp.where(value == 1, self.logits, -self.logits))
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
-        # logit(u) < logit(p): a uniform compared with p itself is coarse near one.
-        u = jax.random.uniform(key, shape, self.logits.dtype)
-        return (jnp.log(u) - jnp.log1p(-u) < self.logits).astype(self.dtype)
+        return random.bernoulli(key, as_single(self.logits), shape).astype(self.dtype)
 
     def _mean(self) -> Real:
         return self.probs_parameter()

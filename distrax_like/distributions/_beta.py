@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like import random, special
-from distrax_like._misc import Event, Numeric, Real, Shape, promote
+from distrax_like._misc import Event, Numeric, Real, Shape, append_zero, promote
 from distrax_like._module import parameter
 from distrax_like.bijectors import Sigmoid
 from distrax_like.supports import Support, independent, positive, simplex, unit_interval
@@ -115,7 +115,7 @@ class Dirichlet(Distribution):
         return special.log_dirichlet_density(value, self.concentration)
 
     def _log_prob_at_free(self, x: Real) -> Real:
-        log_value = jax.nn.log_softmax(jnp.concatenate([x, jnp.zeros_like(x[..., :1])], axis=-1))
+        log_value = jax.nn.log_softmax(append_zero(x))
         return special.log_dirichlet_density_of_logs(log_value, self.concentration)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:

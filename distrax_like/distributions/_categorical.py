@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from distrax_like import special
+from distrax_like import random, special
 from distrax_like._misc import Event, Numeric, Real, Shape
 from distrax_like.supports import Support, integer_interval
 
 from ._kl import register_kl
-from ._logits import CategoricalLogits, log_softmax, logsumexp, softmax
+from ._logits import CategoricalLogits, as_single, log_softmax, logsumexp
 
 # For so many categories comparisons with each are faster than a gather.
 _MAX_COMPARISONS = 16
@@ -64,14 +64,11 @@ class Categorical(CategoricalLogits):
         return integer_interval(0, self.num_categories - 1)
 
     def _log_prob(self, value: Event) -> Real:
-        return _chosen(self.logits, value.astype(jnp.int32)) - logsumexp(self.logits)
+        logits = as_single(self.logits)
+        return (_chosen(logits, value.astype(jnp.int32)) - logsumexp(logits)).astype(self.logits.dtype)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
-        # One uniform a draw and the cumulative sum, where jax.random.categorical takes n Gumbel variables.
-        cumulative = jnp.cumsum(softmax(self.logits), axis=-1)
-        u = jax.random.uniform(key, shape, self.logits.dtype) * cumulative[..., -1]
-        below = cumulative[..., :-1] <= u[..., None]
-        return jnp.sum(below, axis=-1).astype(self.dtype)
+        return random.categorical(key, as_single(self.logits), shape).astype(self.dtype)
 
     def _mode(self) -> Event:
         return jnp.argmax(self.logits, axis=-1).astype(self.dtype)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray
 
 from distrax_like._eager import compiled
-from distrax_like._misc import Event, Numeric, Real, Seed, Shape, as_key, as_shape, cast, default_float
+from distrax_like._misc import Event, Numeric, Real, Seed, Shape, as_key, as_shape, at_least_single, cast, default_float
 from distrax_like._module import Module
 from distrax_like.bijectors import Bijector, bijector_for
 from distrax_like.supports import Support, independent, real
@@ -316,7 +316,8 @@ class Distribution(Module):
 
     def _cast(self, value: Numeric, method: str) -> Event:
         """A value in the dtype of densities, checked against the event shape and expanded to the batch."""
-        value = cast(value, self._float_dtype())
+        dtype = self._float_dtype()
+        value = cast(value, at_least_single(dtype) if self.support.is_discrete else dtype)
         event = self.event_shape
         trailing = value.shape[value.ndim - len(event) :] if value.ndim >= len(event) else None
         if trailing != event:

@@ -17,10 +17,13 @@ from ._distribution import Distribution
 from ._mvn import MultivariateNormalTriL
 
 
-def _mean_at(mean_fn: Any, points: Array) -> Array:
-    if mean_fn is None:
-        return jnp.zeros(points.shape[:-1], points.dtype)
-    return jnp.broadcast_to(mean_fn(points), points.shape[:-1])
+def _mean_at(mean_fn: Any, points: Array, kernel: Kernel) -> Array:
+    shape = points.shape[: points.ndim - kernel.feature_ndims]
+    return jnp.zeros(shape, points.dtype) if mean_fn is None else jnp.broadcast_to(mean_fn(points), shape)
+
+
+def _number_of(points: Array, kernel: Kernel) -> Shape:
+    return points.shape[points.ndim - kernel.feature_ndims - 1 : points.ndim - kernel.feature_ndims]
 
 
 def _factor(matrix: Array, jitter: Array | None) -> Array:
@@ -30,7 +33,7 @@ def _factor(matrix: Array, jitter: Array | None) -> Array:
     singular at working precision, by about as much.
     """
     if jitter is None:
-        size = jnp.mean(jnp.diagonal(matrix, axis1=-2, axis2=-1))
+        size = jnp.mean(jnp.diagonal(matrix, axis1=-2, axis2=-1), axis=-1)
         jitter = matrix.shape[-1] * jnp.finfo(matrix.dtype).eps * size
     return jittered_cholesky(matrix, jitter)
 
@@ -83,8 +86,8 @@ class GaussianProcess(_Process):
     **Arguments:**
 
     - `kernel`: k.
-    - `index_points`: X, of shape `batch + (n, d)`.
-    - `mean_fn`: m, from points of shape `(…, d)` to values of shape `(…)`; zero where not given.
+    - `index_points`: X, of shape `batch + (n,) + feature`.
+    - `mean_fn`: m, from points of shape `(…) + feature` to values of shape `(…)`; zero where not given.
     - `observation_noise_variance`: added to the diagonal.
     - `jitter`: added to the diagonal before factorising, absolute; where not given, n units of rounding of the mean
       variance. Where a factorisation fails it grows until it does not.
@@ -92,7 +95,7 @@ class GaussianProcess(_Process):
 
     mean_fn: Any
     kernel: Kernel = submodule()
-    index_points: Float[Array, "*#batch n d"] = data()
+    index_points: Float[Array, "*#batch n d"] = data(lambda self: self.kernel.feature_ndims)
     observation_noise_variance: Float[Array, "*#batch"] = parameter(nonnegative)
     jitter: Float[Array, ""] | None = data()
 
@@ -112,11 +115,11 @@ class GaussianProcess(_Process):
         self.jitter = None if jitter is None else promote(jitter).astype(dtype)
 
     def _event_shape(self) -> Shape:
-        return self.index_points.shape[-2:-1]
+        return _number_of(self.index_points, self.kernel)
 
     def _moments(self) -> tuple[Array, Array]:
         covariance = _add_diagonal(self.kernel.matrix(self.index_points), self.observation_noise_variance)
-        return _mean_at(self.mean_fn, self.index_points), covariance
+        return _mean_at(self.mean_fn, self.index_points, self.kernel), covariance
 
     def _variance(self) -> Real:
         return self.kernel.diag(self.index_points) + self.observation_noise_variance[..., None]
@@ -146,8 +149,8 @@ class GaussianProcessRegressionModel(_Process):
     **Arguments:**
 
     - `kernel`: k.
-    - `index_points`: Z, of shape `batch + (n, d)`.
-    - `observation_index_points`: X, of shape `batch + (m, d)`.
+    - `index_points`: Z, of shape `batch + (n,) + feature`.
+    - `observation_index_points`: X, of shape `batch + (m,) + feature`.
     - `observations`: y, of shape `batch + (m,)`.
     - `observation_noise_variance`: of the observations.
     - `predictive_noise_variance`: of the values at Z: that of the observations where not given, as for new
@@ -157,8 +160,8 @@ class GaussianProcessRegressionModel(_Process):
 
     mean_fn: Any
     kernel: Kernel = submodule()
-    index_points: Float[Array, "*#batch n d"] = data()
-    observation_index_points: Float[Array, "*#batch m d"] = data()
+    index_points: Float[Array, "*#batch n d"] = data(lambda self: self.kernel.feature_ndims)
+    observation_index_points: Float[Array, "*#batch m d"] = data(lambda self: self.kernel.feature_ndims)
     observations: Float[Array, "*#batch m"] = data()
     observation_noise_variance: Float[Array, "*#batch"] = parameter(nonnegative)
     predictive_noise_variance: Float[Array, "*#batch"] | None = parameter(nonnegative)
@@ -189,7 +192,7 @@ class GaussianProcessRegressionModel(_Process):
         self.jitter = like(jitter)
 
     def _event_shape(self) -> Shape:
-        return self.index_points.shape[-2:-1]
+        return _number_of(self.index_points, self.kernel)
 
     def _solved(self) -> tuple[Array, Array]:
         """The mean, and L^-1 k(X, Z) for the factor L of the covariance of the observations."""
@@ -197,12 +200,12 @@ class GaussianProcessRegressionModel(_Process):
         own = _add_diagonal(self.kernel.matrix(observed), self.observation_noise_variance)
         factor = _factor(own, self.jitter)
         cross = self.kernel.matrix(observed, self.index_points)
-        residual = (self.observations - _mean_at(self.mean_fn, observed))[..., None]
+        residual = (self.observations - _mean_at(self.mean_fn, observed, self.kernel))[..., None]
         lead = jnp.broadcast_shapes(factor.shape[:-2], cross.shape[:-2], residual.shape[:-2])
         factor, cross, residual = (jnp.broadcast_to(x, lead + x.shape[-2:]) for x in (factor, cross, residual))
         solved = jsl.solve_triangular(factor, jnp.concatenate([cross, residual], axis=-1), lower=True)
         cross, residual = solved[..., :-1], solved[..., -1:]
-        return _mean_at(self.mean_fn, self.index_points) + jnp.sum(cross * residual, axis=-2), cross
+        return _mean_at(self.mean_fn, self.index_points, self.kernel) + jnp.sum(cross * residual, axis=-2), cross
 
     def _noise(self) -> Array:
         noise = self.predictive_noise_variance

@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from distrax_like import supports
+from distrax_like import random, supports
 from distrax_like._misc import Event, Numeric, Real, Shape
 from distrax_like._module import data, submodule
 from distrax_like.supports import Support
 
 from ._categorical import Categorical
 from ._distribution import Distribution
-from ._logits import exp, log_product, log_softmax, log_sum_of_products
+from ._logits import as_single, exp, log_product, log_softmax, log_sum_of_products
 from ._mixture import union
 
 
@@ -251,14 +251,15 @@ class HiddenMarkovModel(Distribution):
         """Sequences of states, of shape `shape + (T,)`."""
         first_key, key = jax.random.split(key)
         first = self.initial_distribution.broadcast_to(self.batch_shape)._sample(first_key, shape)
-        uniforms = jax.random.uniform(key, (self.num_steps - 1, *shape), self._float_dtype())
+        dtype = as_single(self.transition_distribution.logits).dtype
+        uniforms = random.fine_uniform(key, (self.num_steps - 1, *shape), dtype)
 
         def step(state: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
             transition, u = inputs
-            cumulative = jnp.cumsum(jnp.exp(transition), axis=-1)
-            cumulative = jnp.broadcast_to(cumulative, shape + cumulative.shape[-2:])
-            row = jnp.take_along_axis(cumulative, state[..., None, None], axis=-2)[..., 0, :]
-            state = jnp.sum(row[..., :-1] <= (u * row[..., -1])[..., None], axis=-1).astype(state.dtype)
+            rows = (jnp.broadcast_to(x, shape + x.shape[-2:]) for x in random.categorical_table(transition))
+            index = state[..., None, None]
+            row, order = (jnp.take_along_axis(x, index, axis=-2)[..., 0, :] for x in rows)
+            state = random.categorical_choice((row, order), u).astype(state.dtype)
             return state, state
 
         _, states = self._scan(step, first, uniforms)

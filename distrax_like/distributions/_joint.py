@@ -42,7 +42,7 @@ class JointDistribution(Module, Generic[Draw]):
         raise NotImplementedError
 
     def _pack(self, values: Mapping[str, Any]) -> Any:
-        """Real by name, in the container that this kind of joint distribution returns."""
+        """Values by name, in the container that this kind of joint distribution returns."""
         raise NotImplementedError
 
     def _run(self, visit: Visit) -> None:
@@ -65,14 +65,11 @@ class JointDistribution(Module, Generic[Draw]):
         """The one-draw shape of each site, batch and event together, in order, from one abstract run of the model."""
         sites: dict[str, Shape] = {}
 
-        def draw(key: PRNGKeyArray) -> None:
-            def visit(name: str, distribution: Distribution) -> Array:
-                sites[name] = distribution.batch_shape + distribution.event_shape
-                return distribution.sample(seed=_site_key(key, name))
+        def visit(name: str, distribution: Distribution) -> Array:
+            sites[name] = distribution.batch_shape + distribution.event_shape
+            return _stand_in(distribution)
 
-            self._run(visit)
-
-        jax.eval_shape(draw, jax.random.key(0))
+        jax.eval_shape(lambda: self._run(visit))
         return sites
 
     # Public.
@@ -98,7 +95,7 @@ class JointDistribution(Module, Generic[Draw]):
         """Random draws of all sites.
 
         **Arguments:** `sample_shape`: how many; `seed`: a key; `value`: values of some sites, with None for (or
-        without) those to draw given these.
+        without) those to draw given these. Where these have a sample shape, it is that of the draws.
 
         **Returns:** a container of arrays of shape `sample_shape + batch_shape + event_shape` of each site.
         """
@@ -131,7 +128,12 @@ class JointDistribution(Module, Generic[Draw]):
             self._run(visit)
             return distributions, values
 
-        shape = as_shape(sample_shape) + lead
+        shape = as_shape(sample_shape) or lead
+        if lead not in ((), shape):
+            raise ValueError(
+                f"{type(self).__name__}.sample: the given values have the sample shape {lead}, so sample_shape must be "
+                f"that or (), got {shape}"
+            )
         if shape:
 
             def one(key: PRNGKeyArray, given: dict[str, Any]) -> Any:
@@ -190,6 +192,10 @@ class JointDistribution(Module, Generic[Draw]):
 
         **Raises:** `ValueError` for an unknown site or a value of the wrong shape.
         """
+        for name, value in kwargs.items():
+            if value is None:
+                who = type(self).__name__
+                raise ValueError(f"{who}.pin: {name}=None pins nothing; leave {name} out to leave it free")
         return JointDistributionPinned(self, self._by_name(_container(args, kwargs), self._sites()))
 
     def experimental_pin(self, *args: Any, **kwargs: Any) -> "JointDistributionPinned[Draw]":
@@ -197,7 +203,7 @@ class JointDistribution(Module, Generic[Draw]):
         return self.pin(*args, **kwargs)
 
     def _by_name(self, value: Any, sites: Mapping[str, Any]) -> dict[str, Any]:
-        """Real by the names of their sites; those that are None are left out."""
+        """Values by the names of their sites; those that are None are left out."""
         who = type(self).__name__
         if hasattr(value, "_asdict"):
             value = value._asdict()
@@ -225,8 +231,13 @@ class JointDistribution(Module, Generic[Draw]):
 
 
 def _container(args: tuple, kwargs: dict[str, Any]) -> Any:
-    """Real given by keyword, in one container, or one by one, as one container."""
+    """Values given by keyword, in one container, or one by one, as one container."""
     return kwargs if kwargs else args[0] if len(args) == 1 else args
+
+
+def _stand_in(distribution: Distribution) -> Array:
+    """An array of the shape and dtype of a draw, which tells shapes where there is no sampler."""
+    return jnp.zeros(distribution.batch_shape + distribution.event_shape, distribution.dtype)
 
 
 def _site_key(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
@@ -257,15 +268,19 @@ def _fit(who: str, values: dict[str, Array], sites: Mapping[str, Shape]) -> tupl
 def _flatten(
     values: dict[str, Array], lead: Shape, sites: Mapping[str, Shape]
 ) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Real with sample dimensions as a flat batch of shape `lead`, ready for `jax.vmap`, and their axes for it; those
+    """Values with sample dimensions as a flat batch of shape `lead`, ready for `jax.vmap`, and their axes for it; those
     without are shared by all draws."""
     axes, flat = {}, {}
     for name, x in values.items():
         own = sites[name]
         many = x.ndim > len(own)
         axes[name] = 0 if many else None
-        flat[name] = jnp.reshape(jnp.broadcast_to(x, lead + own), (-1, *own)) if many else x
+        flat[name] = jnp.reshape(jnp.broadcast_to(x, lead + own), (math.prod(lead), *own)) if many else x
     return axes, flat
+
+
+def _as_rows(x: Float[Array, "*sample dim"]) -> Float[Array, "n dim"]:
+    return jnp.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 class JointDistributionPinned(Module, Generic[Draw]):
@@ -346,7 +361,7 @@ class JointDistributionPinned(Module, Generic[Draw]):
             shape = distribution.batch_shape + bijector.inverse_event_shape(distribution.event_shape)
             layout.append((name, shape))
             dtypes.append(distribution._float_dtype())
-            return distribution.sample(seed=jax.random.key(0))
+            return _stand_in(distribution)
 
         jax.eval_shape(lambda: joint._run(visit))
         return UnconstrainedDensity(self, tuple(layout), jnp.result_type(*dtypes) if dtypes else default_float())
@@ -398,7 +413,7 @@ class UnconstrainedDensity(Module, Generic[Draw]):
     def __call__(self, x: Float[Array, "*sample dim"]) -> Float[Array, "*sample"]:
         """The log density at one vector of free reals, or many."""
         if x.ndim > 1:
-            return jnp.reshape(jax.vmap(self)(jnp.reshape(x, (-1, x.shape[-1]))), x.shape[:-1])
+            return jnp.reshape(jax.vmap(self)(_as_rows(x)), x.shape[:-1])
         return _total(self.log_densities(x))
 
     def log_densities(self, x: Float[Array, " dim"]) -> dict[str, Float[Array, ""]]:
@@ -418,7 +433,7 @@ class UnconstrainedDensity(Module, Generic[Draw]):
     def constrain(self, x: Float[Array, "*sample dim"]) -> Draw:
         """The values of the free sites at one vector or many, in the container of a draw."""
         if x.ndim > 1:
-            draws = jax.vmap(self.constrain)(jnp.reshape(x, (-1, x.shape[-1])))
+            draws = jax.vmap(self.constrain)(_as_rows(x))
             return jax.tree.map(lambda v: jnp.reshape(v, x.shape[:-1] + v.shape[1:]), draws)
         pieces = self.split(x)
         values: dict[str, Array] = {}

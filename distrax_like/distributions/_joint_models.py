@@ -96,11 +96,13 @@ class JointDistributionCoroutine(JointDistribution[StructTuple]):
 
 
 def _parents(who: str, fn: Any) -> list[inspect.Parameter]:
+    """The parameters of a conditional distribution that have no default."""
     fn = getattr(fn, "fn", fn)
     parameters = list(inspect.signature(fn).parameters.values())
     if any(p.kind == p.VAR_KEYWORD for p in parameters):
         raise ValueError(f"{who}: a conditional distribution takes named arguments, not **{parameters[-1].name}")
-    return parameters
+    # TFP's rule: what has a default keeps it, also where it has the name of a site.
+    return [p for p in parameters if p.default is p.empty]
 
 
 def _member(who: str, x: Any) -> Any:
@@ -111,8 +113,8 @@ def _member(who: str, x: Any) -> Any:
 class JointDistributionSequential(JointDistribution[Sequence[Array]]):
     """A joint distribution written as a list of distributions and of functions of the values before them.
 
-    A function with n arguments gets the last n values, the most recent first. The sites are called `var0`, `var1`, …; a
-    draw is a list or tuple like the model.
+    A function with n arguments without default gets the last n values, the most recent first. The sites are called
+    `var0`, `var1`, …; a draw is a list or tuple like the model.
 
     **Arguments:** `model`: the list; `batch_ndims`, `use_vectorized_map`: TFP's, accepted at their defaults.
     """
@@ -131,8 +133,11 @@ class JointDistributionSequential(JointDistribution[Sequence[Array]]):
             if not isinstance(member, Distribution):
                 parents = _parents(f"{type(self).__name__}: site 'var{i}'", member)
                 wanted = i if any(p.kind == p.VAR_POSITIONAL for p in parents) else len(parents)
+                who = f"{type(self).__name__}: site 'var{i}'"
+                if named := [p.name for p in parents if p.kind == p.KEYWORD_ONLY]:
+                    raise ValueError(f"{who} gets values in order, not by name, but has the keywords {named}")
                 if wanted > i:
-                    raise ValueError(f"{type(self).__name__}: site 'var{i}' takes {wanted} values, {i} come before it")
+                    raise ValueError(f"{who} takes {wanted} values, {i} come before it")
                 member = member(*values[::-1][:wanted])
             values.append((yield f"var{i}", member))
 
@@ -141,7 +146,8 @@ class JointDistributionSequential(JointDistribution[Sequence[Array]]):
 
 
 class JointDistributionNamed(JointDistribution[dict[str, Array]]):
-    """A joint distribution written as a dictionary of distributions and of functions whose argument names are sites:
+    """A joint distribution written as a dictionary of distributions and of functions whose arguments are sites, but for
+    arguments with a default:
 
     `JointDistributionNamed(dict(mu=Normal(0.0, 1.0), y=lambda mu: Normal(mu, 1.0)))`. The order of the keys does not
     matter; a draw is a dictionary.
@@ -184,7 +190,7 @@ class JointDistributionNamed(JointDistribution[dict[str, Array]]):
         for name, parents in self._order().items():
             member = self.model[name]
             if not isinstance(member, Distribution):
-                member = member(*(values[p] for p in parents))
+                member = member(**{p: values[p] for p in parents})
             values[name] = yield name, member
 
     def _pack(self, values: Mapping[str, Any]) -> Any:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distrax_like._misc import Numeric, Real, exactly_one, promote
+from distrax_like._misc import Numeric, Real, at_least_single, exactly_one, promote
 from distrax_like._module import parameter
 from distrax_like.supports import extended_real
 
@@ -147,6 +147,11 @@ def _log1m(p: Real) -> Real:
 def _(primals: Any, tangents: Any) -> Any:
     (p,), (tangent,) = primals, tangents
     return _log1m(p), -tangent / jnp.where(p == 1, jnp.exp(jnp.asarray(_STAND_IN, p.dtype)), 1 - p)
+
+
+def as_single(logits: Real) -> Real:
+    """The logits in at least single precision."""
+    return logits.astype(at_least_single(logits.dtype))
 
 
 class BinaryLogits(Distribution):

@@ -4,10 +4,10 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 import jax.scipy.special as jsp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from distrax_like import random, special
-from distrax_like._misc import Numeric, Real, Shape, promote
+from distrax_like._misc import Event, Numeric, Real, Shape, keep_within, promote
 from distrax_like._module import parameter
 from distrax_like.special import log1psquare
 from distrax_like.special._constants import LOG_2, LOG_PI
@@ -56,7 +56,14 @@ class StudentT(LocationScale):
 
     def _standard_log_prob(self, z: Real) -> Real:
         # (df + 1) / 2 = df / 2 + 1 / 2 times a small logarithm needs no care for many degrees of freedom.
-        return -(self.df + 1) / 2 * log1psquare(z / jnp.sqrt(self.df)) - self._log_normalizer()
+        df, normal = self._finite_df()
+        exponent = jnp.where(normal, z**2 / 2, (df + 1) / 2 * log1psquare(z / jnp.sqrt(df)))
+        return -exponent - self._log_normalizer()
+
+    def _finite_df(self) -> tuple[Real, Bool[Array, "..."]]:
+        """The degrees of freedom, with a finite stand-in for infinite ones; and where they are infinite."""
+        normal = jnp.isinf(self.df)
+        return jnp.where(normal, 1, self.df), normal
 
     def _log_normalizer(self) -> Real:
         """log(sqrt(df) B(1 / 2, df / 2))."""
@@ -64,6 +71,11 @@ class StudentT(LocationScale):
 
     def _standard_sample(self, key: PRNGKeyArray, shape: Shape) -> Real:
         return random.t(key, self.df, shape)
+
+    def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
+        # For few degrees of freedom draws overflow: the largest are those at which the density does not.
+        largest = jnp.finfo(self.loc.dtype).max / 4 * jnp.minimum(1, self.scale * jnp.sqrt(jnp.minimum(self.df, 1)))
+        return keep_within(super()._sample(key, shape), -largest, largest)
 
     def _standard_cdf(self, z: Real) -> Real:
         return special.stdtr(self.df, z)
@@ -79,8 +91,8 @@ class StudentT(LocationScale):
 
     def _standard_variance(self) -> Real:
         finite = self.df > 2
-        df = jnp.where(finite, self.df, 4)
-        return jnp.where(finite, df / (df - 2), jnp.where(self.df > 1, jnp.inf, jnp.nan))
+        # Divided by df, which may be infinite.
+        return jnp.where(finite, 1 / (1 - 2 / jnp.where(finite, self.df, 4)), jnp.where(self.df > 1, jnp.inf, jnp.nan))
 
     def _standard_entropy(self) -> Real:
         # (df + 1) / 2 (ψ((df + 1) / 2) - ψ(df / 2)) and the normalizer.

@@ -10,13 +10,14 @@ from distrax_like._misc import Numeric, promote
 
 
 @jax.custom_jvp
-def jittered_cholesky(matrix: Float[Array, "... n n"], jitter: Float[Array, ""] | float) -> Float[Array, "... n n"]:
+def jittered_cholesky(matrix: Float[Array, "... n n"], jitter: Float[Array, "..."] | float) -> Float[Array, "... n n"]:
     """The lower Cholesky factor of a covariance matrix plus `jitter` on its diagonal.
 
     Where the factorisation fails, the jitter of that matrix is multiplied by ten, up to six times; where all fail, the
     factor is NaN. The derivative is that of the factor at the jitter found.
 
-    **Arguments:** `matrix`: symmetric, its lower triangle is read; `jitter`: positive, added as it is.
+    **Arguments:** `matrix`: symmetric, its lower triangle is read; `jitter`: positive, added as it is; one
+    number, or one for each matrix.
     """
     eye = jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
 

@@ -45,6 +45,8 @@ def fill_triangular_inverse(x: Shaped[Array, "... n n"], upper: bool = False) ->
 def solve_lower(factor: Float[Array, "... d d"], x: Float[Array, "... d"]) -> Float[Array, "... d"]:
     """L^{-1} x for a batch of lower triangular factors and vectors whose leading dimensions broadcast."""
     lead = jnp.broadcast_shapes(factor.shape[:-2], x.shape[:-1])
+    if not x.shape[-1]:
+        return jnp.broadcast_to(x, (*lead, 0))
     if factor.ndim == 2:
         # One factor for all vectors: one solve with many right-hand sides.
         flat = jnp.reshape(x, (-1, x.shape[-1])).T

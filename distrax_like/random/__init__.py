@@ -4,6 +4,13 @@ Functions like those of `jax.random`: `sampler(key, *parameters, shape=None, dty
 and `vmap`. A draw depends on the key, the shape and the parameters only.
 """
 
+from ._categorical import (
+    bernoulli as bernoulli,
+    categorical as categorical,
+    categorical_choice as categorical_choice,
+    categorical_table as categorical_table,
+    fine_uniform as fine_uniform,
+)
 from ._counts import (
     binomial as binomial,
     negative_binomial as negative_binomial,

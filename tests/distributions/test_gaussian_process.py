@@ -127,3 +127,34 @@ def test_shapes_that_do_not_fit_are_named():
         tfd.GaussianProcessRegressionModel(KERNEL, Z, jnp.ones((12, 2)), Y, 0.05)
     with pytest.raises(ValueError, match="index_points needs the dimensions"):
         tfd.GaussianProcess(KERNEL, X[:, 0])
+
+
+def test_the_jitter_of_one_element_does_not_come_from_its_neighbours():
+    x = jnp.linspace(0.0, 3, 6, dtype=jnp.float32)[:, None]
+    y = jnp.array([0.01, -0.005, 0.003, 0.004, -0.002, 0.006], jnp.float32)
+    amplitudes = jnp.array([0.01, 100.0], jnp.float32)
+    alone = tfd.GaussianProcess(tfpk.ExponentiatedQuadratic(amplitudes[0], jnp.float32(1)), x)
+    both = tfd.GaussianProcess(tfpk.ExponentiatedQuadratic(amplitudes, jnp.float32(1)), x)
+    np.testing.assert_allclose(both.log_prob(y)[0], alone.log_prob(y), rtol=1e-5)
+
+
+def test_points_of_more_than_one_feature_dimension():
+    kernel = tfpk.ExponentiatedQuadratic(jnp.array([1.0, 2.0]), 1.0, feature_ndims=2)
+    points = jax.random.normal(jax.random.key(0), (3, 2, 4))
+    process = tfd.GaussianProcess(kernel, points, observation_noise_variance=0.1)
+    assert process.event_shape == (3,) and process.batch_shape == (2,) and process[0].batch_shape == ()
+    flat = tfpk.ExponentiatedQuadratic(jnp.array([1.0, 2.0]), 1.0)
+    same = tfd.GaussianProcess(flat, points.reshape(3, 8), observation_noise_variance=0.1)
+    np.testing.assert_allclose(process.log_prob(jnp.ones(3)), same.log_prob(jnp.ones(3)), rtol=1e-12)
+    args = (points[:2], points, jnp.arange(3.0), 0.1)
+    model = tfd.GaussianProcessRegressionModel(kernel, *args)
+    flat_args = (points[:2].reshape(2, 8), points.reshape(3, 8), jnp.arange(3.0), 0.1)
+    np.testing.assert_allclose(model.mean(), tfd.GaussianProcessRegressionModel(flat, *flat_args).mean(), rtol=1e-10)
+
+
+def test_without_observations_the_posterior_is_the_prior():
+    x = jnp.linspace(0, 1, 4)[:, None]
+    kernel = tfpk.MaternFiveHalves(2.0, 0.5)
+    posterior = tfd.GaussianProcessRegressionModel(kernel, x, jnp.zeros((0, 1)), jnp.zeros(0))
+    np.testing.assert_array_equal(posterior.mean(), 0)
+    np.testing.assert_allclose(posterior.covariance(), kernel.matrix(x), rtol=1e-14)

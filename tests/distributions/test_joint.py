@@ -1,5 +1,7 @@
 """Joint distributions: three ways of writing one model, its densities, pins and free coordinates."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from jax import random
 
 import distrax_like as dl
 from distrax_like import distributions as tfd
+from distrax_like.bijectors import bijector_for
 
 KEY = random.key(0)
 
@@ -274,3 +277,66 @@ def test_errors_name_the_site_and_what_was_expected(call, error, words):
         call()
     for word in words:
         assert word in str(caught.value), str(caught.value)
+
+
+def test_arguments_with_a_default_keep_it():
+    half = tfd.HalfNormal(1.0)
+    model = tfd.JointDistributionSequential([half, half, lambda a, s=100.0: tfd.Normal(a, s)])
+    expected = 2 * st.halfnorm.logpdf(1) + st.norm(1, 100).logpdf(50)
+    np.testing.assert_allclose(model.log_prob([1.0, 1.0, 50.0]), expected, rtol=1e-13)
+
+    def normal(a, i):
+        return tfd.Normal(a, 1.0 + i)
+
+    for b in (lambda a, i=1: normal(a, i), lambda a, *, i=1: normal(a, i), functools.partial(normal, i=1)):
+        named = tfd.JointDistributionNamed(dict(a=tfd.Normal(0.0, 1.0), b=b))
+        expected = st.norm.logpdf(0.3) + st.norm(0.3, 2).logpdf(1)
+        np.testing.assert_allclose(named.log_prob(a=0.3, b=1.0), expected, rtol=1e-13)
+    # A keyword without default is a site, and so an order of values does not do.
+    named = tfd.JointDistributionNamed(dict(a=tfd.Normal(0.0, 1.0), b=lambda *, a: tfd.Normal(a, 1.0)))
+    np.testing.assert_allclose(named.log_prob(a=0.3, b=1.0), st.norm.logpdf(0.3) + st.norm.logpdf(0.7), rtol=1e-13)
+    with pytest.raises(ValueError, match="var1' gets values in order, not by name"):
+        tfd.JointDistributionSequential([half, lambda *, a: tfd.Normal(a, 1.0)]).log_prob([1.0, 1.0])
+
+
+def test_given_values_and_the_sample_shape_are_one():
+    named = tfd.JointDistributionNamed(dict(a=tfd.Normal(0.0, 1.0), b=lambda a: tfd.Normal(a, 0.01)))
+    draws = named.sample(5, seed=random.key(0))
+    for shape in ((), 5, (5,)):
+        again = named.sample(shape, value={"a": draws["a"]}, seed=random.key(1))
+        assert again["b"].shape == (5,) and np.all(np.abs(again["b"] - draws["a"]) < 0.1)
+    assert named.sample(4, value={"a": 1.0}, seed=random.key(1))["b"].shape == (4,)
+    with pytest.raises(ValueError, match=r"the given values have the sample shape \(5,\), so sample_shape must be"):
+        named.sample(3, value={"a": draws["a"]}, seed=random.key(1))
+    with pytest.raises(ValueError, match="b=None pins nothing"):
+        named.pin(b=None)
+
+
+def test_flat_priors_need_no_sampler():
+    def model():
+        mu = yield "mu", tfd.Flat()
+        sigma = yield "sigma", tfd.HalfFlat()
+        yield "y", tfd.Sample(tfd.Normal(mu, sigma), 3)
+
+    y = np.array([1.0, 2.0, 4.0])
+    density = tfd.JointDistributionCoroutine(model).pin(y=y).unconstrained()
+    # The free coordinate of sigma is its logarithm.
+    expected = st.norm(2, np.exp(0.5)).logpdf(y).sum() + 0.5
+    np.testing.assert_allclose(density(jnp.array([2.0, 0.5])), expected, rtol=1e-13)
+    with pytest.raises(NotImplementedError, match="Flat has no sample"):
+        tfd.Flat().sample(seed=random.key(0))
+
+
+def test_a_simplex_of_one_category():
+    model = dict(w=tfd.Dirichlet(jnp.ones(1)), x=lambda w: tfd.Normal(w[0], 1.0))
+    density = tfd.JointDistributionNamed(model).pin(x=0.0).unconstrained()
+    assert density.dim == 0 and density.constrain(jnp.zeros(0))["w"] == 1
+    np.testing.assert_allclose(density(jnp.zeros(0)), st.norm.logpdf(1), rtol=1e-14)
+
+
+def test_a_uniform_made_outside_of_the_model():
+    uniform = tfd.Uniform(2.0, 5.0)
+    density = tfd.JointDistributionNamed(dict(u=uniform)).pin({}).unconstrained()
+    for fn in (density, jax.jit(lambda x: density(x))):
+        np.testing.assert_allclose(fn(jnp.zeros(1)), np.log(1 / 3) + np.log(3 / 4), rtol=1e-14)
+    assert jax.jit(lambda x: bijector_for(uniform.support).forward(x))(0.0) == 3.5

@@ -8,6 +8,7 @@ import jax.tree_util as jtu
 import mpmath as mp
 import numpy as np
 import pytest
+import scipy.stats as sps
 
 import distrax_like.distributions as dist
 
@@ -231,3 +232,61 @@ def test_counts_of_millions_in_single_precision():
     bernoulli = dist.Bernoulli(probs=jnp.float32(0.3))
     kl = bernoulli.kl_divergence(dist.Bernoulli(probs=jnp.float32(0.30001)))
     np.testing.assert_allclose(kl, 2.37e-10, rtol=2e-2)
+
+
+def test_infinitely_many_degrees_of_freedom_are_a_normal_distribution():
+    t, normal = dist.StudentT(jnp.inf, 1.0, 2.0), dist.Normal(1.0, 2.0)
+    for method in ("log_prob", "cdf", "log_cdf", "survival_function"):
+        np.testing.assert_allclose(getattr(t, method)(0.3), getattr(normal, method)(0.3), rtol=1e-13)
+    for method in ("mean", "variance", "stddev", "entropy"):
+        np.testing.assert_allclose(getattr(t, method)(), getattr(normal, method)(), rtol=1e-13)
+    slopes = jax.grad(lambda df, x: dist.StudentT(df, 1.0, 2.0).log_prob(x), (0, 1))(jnp.inf, 0.3)
+    np.testing.assert_allclose(slopes, [0, 0.7 / 4], rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_heavy_tails_have_finite_draws_and_densities(dtype):
+    for d in (
+        dist.StudentT(dtype(0.01), dtype(0), dtype(1)),
+        dist.StudentT(dtype(0.01), dtype(3), dtype(1e10)),
+        dist.StudentT(dtype(0.01), dtype(0), dtype(1e-10)),
+        dist.HalfCauchy(dtype(0), dtype(1)),
+    ):
+        draws = d.sample(20_000, seed=jax.random.key(0))
+        assert np.all(np.isfinite(draws)) and np.all(np.isfinite(d.log_prob(draws)))
+
+
+def test_events_of_length_zero():
+    empty, square = jnp.zeros(0), jnp.zeros((0, 0))
+    for d in (dist.MultivariateNormalTriL(empty, square), dist.MultivariateNormalDiag(empty, empty)):
+        assert d.log_prob(empty) == 0 and d.entropy() == 0 and d.kl_divergence(d) == 0
+        assert d.sample(3, seed=jax.random.key(0)).shape == (3, 0)
+    assert dist.Sample(dist.Normal(0.0, 1.0), 0).log_prob(empty) == 0
+    assert dist.Normal(jnp.zeros((0, 3)), 1.0).log_prob(0.0).shape == (0, 3)
+
+
+def test_rare_outcomes_are_as_frequent_as_their_probabilities():
+    """Counts of a hundred million draws in single precision; Poisson bounds at 1e-7 on either side."""
+    keys = jax.random.split(jax.random.key(7), 25)
+    cases = {
+        1e-10: lambda p: dist.Bernoulli(probs=p),
+        2e-7: lambda p: dist.Bernoulli(probs=p),
+        3e-7: lambda p: dist.Categorical(probs=jnp.stack([1 - 2 * p, p, p])),
+    }
+    for p, make in cases.items():
+        count = jax.jit(lambda key, p, make=make: jnp.sum(make(p).sample(4_000_000, seed=key) == 1))
+        found = sum(int(count(key, jnp.float32(p))) for key in keys)
+        low, high = sps.poisson(1e8 * p).ppf([1e-7, 1 - 1e-7])
+        assert low <= found <= high, (p, found)
+
+
+def test_sixteen_bits():
+    logits = jnp.zeros(1000, jnp.bfloat16).at[257].set(5)
+    d = dist.Categorical(logits)
+    np.testing.assert_allclose(d.log_prob(257), 5 - np.log(999 + np.exp(5)), rtol=2**-8)
+    np.testing.assert_allclose(d.log_prob(256), -np.log(999 + np.exp(5)), rtol=2**-8)
+    assert d.log_prob(3).dtype == jnp.bfloat16
+    flat = dist.Categorical(jnp.zeros(1000, jnp.bfloat16)).sample(20_000, seed=jax.random.key(0))
+    assert np.unique(flat).size == 1000
+    rare = dist.Bernoulli(jnp.bfloat16(-7)).sample(200_000, seed=jax.random.key(0))
+    assert 111 <= np.sum(rare) <= 259  # 182 expected, at 1e-7
