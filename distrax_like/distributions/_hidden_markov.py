@@ -14,7 +14,7 @@ from distrax_like.supports import Support
 
 from ._categorical import Categorical
 from ._distribution import Distribution
-from ._logits import as_single, exp, log_product, log_softmax, log_sum_of_products
+from ._logits import as_single, log_product, log_softmax, log_sum_of_products, softmax
 from ._mixture import union
 
 
@@ -138,8 +138,13 @@ class HiddenMarkovModel(Distribution):
         return jnp.moveaxis(jnp.broadcast_to(log_likelihoods, shape), -2, 0)
 
     def _filter(self, value: Event, mask: Any) -> tuple[Array, Array, Array]:
-        """The logarithms of the filtered state probabilities and the log likelihoods, time first; the log density."""
+        """The logarithms of the filtered state probabilities, the log likelihoods up to a constant for each step, both
+        time first, and the log density."""
         log_likelihoods = self._log_likelihoods(value, mask)
+        # What is summed over the steps is small then, and rounds less.
+        peak = jax.lax.stop_gradient(jnp.max(log_likelihoods, axis=-1, keepdims=True))
+        peak = jnp.where(jnp.isfinite(peak), peak, 0)
+        log_likelihoods = log_likelihoods - peak
 
         # A state is a prediction and what it is multiplied by, since a prediction of zero would lose the latter.
         def condition(predicted: Array, log_likelihood: Array) -> tuple[tuple[Array, Array], Array]:
@@ -155,7 +160,8 @@ class HiddenMarkovModel(Distribution):
         first, total = condition(jnp.broadcast_to(self._log_initial(), log_likelihoods[0].shape), log_likelihoods[0])
         _, (states, totals) = self._scan(step, first, log_likelihoods[1:])
         filtered = log_product(*(jnp.concatenate([x[None], xs]) for x, xs in zip(first, states)))
-        return filtered, log_likelihoods, total + jnp.sum(totals, axis=0)
+        log_prob = jnp.sum(jnp.concatenate([total[None], totals]), axis=0) + jnp.sum(peak[..., 0], axis=0)
+        return filtered, log_likelihoods, log_prob
 
     def _scan(self, step: Any, first: Any, xs: Any, reverse: bool = False) -> Any:
         """A scan over the transitions between steps, with a constant matrix kept out of the scanned arrays."""
@@ -232,10 +238,25 @@ class HiddenMarkovModel(Distribution):
         _, states = self._scan(step, first, None)
         return jnp.moveaxis(jnp.concatenate([first[None], states]), 0, -2)
 
+    def _prior(self) -> Float[Array, "..."]:
+        """The prior state probabilities, for moments, to which those that underflow add nothing."""
+        transitions = softmax(self.transition_distribution.logits)
+        first = jnp.broadcast_to(self.initial_distribution.probs_parameter(), (*self.batch_shape, self.num_states))
+        matrices = jnp.moveaxis(transitions, -3, 0) if self.time_varying_transition_distribution else transitions
+
+        def step(state: Array, transition: Array | None) -> tuple[Array, Array]:
+            # A product written out: in the body of a scan XLA fuses it, where a call to a matrix product takes longer.
+            state = jnp.sum(state[..., :, None] * (matrices if transition is None else transition), axis=-2)
+            return state, state
+
+        varying = matrices if self.time_varying_transition_distribution else None
+        _, states = jax.lax.scan(step, first, varying, length=self.num_steps - 1)
+        return jnp.moveaxis(jnp.concatenate([first[None], states]), 0, -2)
+
     def _average(self, x: Real) -> Real:
         """The mean over states, weighted by their prior probabilities, of `batch + (T or 1, k) + event`."""
         event = len(self.observation_distribution.event_shape)
-        weights = exp(self._log_prior())
+        weights = self._prior()
         return jnp.sum(weights.reshape(weights.shape + (1,) * event) * x, axis=-1 - event)
 
     def _mean(self) -> Real:

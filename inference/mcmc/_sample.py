@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import equinox as eqx
 import jax
@@ -201,10 +201,7 @@ def _checked_mesh(mesh: Mesh | None, num_chains: int) -> Mesh | None:
     return Mesh(mesh.devices, mesh.axis_names)
 
 
-def _as_kernel(
-    target: JointDistributionPinned | LogDensity | TransitionKernel,
-    make: Callable[[LogDensity], TransitionKernel] | None,
-) -> TransitionKernel:
+def _as_kernel(target: object, make: Callable[[LogDensity], TransitionKernel] | None) -> TransitionKernel:
     if isinstance(target, TransitionKernel):
         if make is not None:
             raise TypeError("sample: give a kernel as target or a function that makes one, not both")
@@ -215,7 +212,8 @@ def _as_kernel(
         raise TypeError(
             f"sample: target must be a pinned model, a log density or a kernel, got {type(target).__name__}"
         )
-    return NoUTurnSampler(target, 1.0) if make is None else make(target)
+    log_density = cast(LogDensity, target)
+    return NoUTurnSampler(log_density, 1.0) if make is None else make(log_density)
 
 
 class _Results:
