@@ -199,7 +199,8 @@ def reduce_last(of_two: Callable[..., Any], of_axis: Callable[..., Any], x: Shap
     """A reduction over the last axis, such as `jnp.add` and `jnp.sum`.
 
     A short axis is written out, since only then does a compiler fuse several reductions of one array, or a reduction
-    with what follows it.
+    with what follows it. So it is for the axes of one event, not for those of data, which may be spread over devices:
+    each slice of such an axis is a communication between them.
     """
     if not 0 < x.shape[-1] <= MAX_TERMS:
         return of_axis(x, axis=-1)
@@ -207,19 +208,18 @@ def reduce_last(of_two: Callable[..., Any], of_axis: Callable[..., Any], x: Shap
 
 
 @jax.custom_jvp
-def _sum_last(x: Float[Array, "... n"]) -> Float[Array, "..."]:
+def sum_last(x: Float[Array, "... n"]) -> Float[Array, "..."]:
+    """The sum over the last axis, by `reduce_last`."""
     return reduce_last(jnp.add, jnp.sum, x)
 
 
-@_sum_last.defjvp
+@sum_last.defjvp
 def _(primals: Any, tangents: Any) -> Any:
     # The transpose of this sum copies a cotangent; that of the terms would pad it, once for each.
     (x,), (tangent,) = primals, tangents
-    return _sum_last(x), jnp.sum(tangent, axis=-1)
+    return sum_last(x), jnp.sum(tangent, axis=-1)
 
 
 def sum_trailing(x: Float[Array, "..."], ndims: int) -> Float[Array, "..."]:
     """The sum over the last `ndims` axes."""
-    if ndims == 1:
-        return _sum_last(x)
     return jnp.sum(x, axis=tuple(range(-ndims, 0))) if ndims else x

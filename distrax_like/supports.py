@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool
 
-from ._misc import Event, Shape, reduce_last, sum_trailing
+from ._misc import Event, Shape, reduce_last, sum_last, sum_trailing
 
 
 def _tolerance(x: Event) -> Any:
@@ -318,6 +318,18 @@ class Independent(Support):
         return self.base.feasible_like(x)
 
 
+class RealVector(Independent):
+    """Vectors of finite real numbers, which are one event, as `Independent(real, 1)` may be of many data."""
+
+    def __init__(self):
+        self.base, self.ndims = Real(), 1
+
+    def separate(self, x: Event) -> tuple[Event, Bool[Array, "..."], Event]:
+        x, inside, outside = self.base.separate(x)
+        known = sum_last(jnp.where(inside, 0, outside))
+        return x, known == 0, known
+
+
 class Simplex(Support):
     """Vectors of nonnegative numbers that sum to one."""
 
@@ -328,7 +340,7 @@ class Simplex(Support):
         return np.arange(shape[-1]) < shape[-1] - 1
 
     def contains(self, x: Event) -> Bool[Array, "..."]:
-        return (_least(x) >= 0) & (jnp.abs(sum_trailing(x, 1) - 1) <= _tolerance(x))
+        return (_least(x) >= 0) & (jnp.abs(sum_last(x) - 1) <= _tolerance(x))
 
     def separate(self, x: Event) -> tuple[Event, Bool[Array, "..."], Event]:
         inside = self.contains(x)
@@ -438,6 +450,7 @@ class PositiveDefinite(Support):
 
 
 real = Real()
+real_vector = RealVector()
 extended_real = ExtendedReal()
 positive = Positive()
 nonnegative = Nonnegative()

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Event, Numeric, Real, Shape, promote, sum_trailing
+from distrax_like._misc import Event, Numeric, Real, Shape, promote, sum_last
 from distrax_like._module import parameter
 from distrax_like.math import solve_lower
 from distrax_like.special import expm1mx
 from distrax_like.special._constants import HALF_LOG_2PI
-from distrax_like.supports import Support, independent, lower_cholesky, positive, real
+from distrax_like.supports import Support, lower_cholesky, positive, real, real_vector
 
 from ._distribution import Distribution
 from ._kl import register_kl
@@ -35,14 +35,14 @@ class MultivariateNormalDiag(Distribution):
 
     @property
     def support(self) -> Support:
-        return independent(real, 1)
+        return real_vector
 
     def _event_shape(self) -> Shape:
         return self.loc.shape[-1:]
 
     def _log_prob(self, value: Event) -> Real:
         z = (value - self.loc) / self.scale_diag
-        return -0.5 * sum_trailing(z**2, 1) - jnp.sum(jnp.log(self.scale_diag) + HALF_LOG_2PI, axis=-1)
+        return -0.5 * sum_last(z**2) - jnp.sum(jnp.log(self.scale_diag) + HALF_LOG_2PI, axis=-1)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self.loc + self.scale_diag * jax.random.normal(key, shape + self.event_shape, self.loc.dtype)
@@ -92,7 +92,7 @@ class MultivariateNormalTriL(Distribution):
 
     @property
     def support(self) -> Support:
-        return independent(real, 1)
+        return real_vector
 
     def _event_shape(self) -> Shape:
         return self.loc.shape[-1:]

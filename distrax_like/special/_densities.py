@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
-from distrax_like._misc import MAX_TERMS, Numeric, Real, promote, sum_trailing
+from distrax_like._misc import MAX_TERMS, Numeric, Real, promote, sum_last
 
 from ._compensated import Pair, two_sum, with_derivatives
 from ._elementary import mul0
@@ -237,7 +237,7 @@ def _log_dirichlet_density(x: Real, a: Real) -> Real:
     ratio, above = _simplex_ratio(x, a)
     n = jnp.sum(a, -1)
     constant = root_term(n) - jnp.sum(root_term(a), -1) + (a.shape[-1] - 1) * jnp.log(n)
-    return (constant + n * above) + sum_trailing(_kernel(a, *ratio), 1)
+    return (constant + n * above) + sum_last(_kernel(a, *ratio))
 
 
 def _dirichlet_in_x(x: Real, a: Real) -> Real:
