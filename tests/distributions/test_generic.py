@@ -248,7 +248,10 @@ def test_shapes_and_dtypes(case: Case):
 @every_case
 def test_reference(case: Case):
     result = evaluated(case.name, jnp.float64)
-    np.testing.assert_allclose(result["prob"], np.exp(result["log_prob"]), rtol=1e-15)
+    # The two are programs of their own, and a last bit of the logarithm moves the exponential by its size.
+    expected = np.exp(result["log_prob"])
+    size = np.abs(np.where(expected > 0, result["log_prob"], 0))
+    np.testing.assert_array_less(np.abs(result["prob"] - expected), (5e-16 * size + 1e-15) * expected + 1e-300)
     pairs = {"cdf": "cdf", "survival_function": "sf", "log_cdf": "logcdf", "log_survival_function": "logsf"}
     for i in range(3):
         reference = case.reference(i)
