@@ -14,7 +14,7 @@ from distrax_like.supports import Support
 
 from ._categorical import Categorical
 from ._distribution import Distribution
-from ._logits import as_single, log_product, log_softmax, log_sum_of_products, softmax
+from ._logits import as_single, log_product, log_softmax, log_sum_of_products
 from ._mixture import union
 
 
@@ -111,10 +111,10 @@ class HiddenMarkovModel(Distribution):
 
     def _log_transitions(self) -> Float[Array, "..."]:
         """The logarithms of the transition matrices, time first: shape `(T - 1 or 1,) + batch + (k, k)`."""
-        matrices = log_softmax(self.transition_distribution.logits)
-        if not self.time_varying_transition_distribution:
-            return matrices[None]
-        return jnp.moveaxis(matrices, -3, 0)
+        return self._time_first(log_softmax(self.transition_distribution.logits))
+
+    def _time_first(self, matrices: Array) -> Array:
+        return jnp.moveaxis(matrices, -3, 0) if self.time_varying_transition_distribution else matrices[None]
 
     def _known(self, mask: Any) -> Any:
         return self.mask if mask is None else jnp.asarray(mask, bool)
@@ -163,14 +163,16 @@ class HiddenMarkovModel(Distribution):
         log_prob = jnp.sum(jnp.concatenate([total[None], totals]), axis=0) + jnp.sum(peak[..., 0], axis=0)
         return filtered, log_likelihoods, log_prob
 
-    def _scan(self, step: Any, first: Any, xs: Any, reverse: bool = False) -> Any:
-        """A scan over the transitions between steps, with a constant matrix kept out of the scanned arrays."""
-        matrices = self._log_transitions()
+    def _scan(self, step: Any, first: Any, xs: Any, reverse: bool = False, matrices: Any = None) -> Any:
+        """A scan over the transitions between steps, with constant matrices kept out of the scanned arrays.
+
+        **Arguments:** `matrices`: what `step` is given of each transition, time first (by default their logarithms).
+        """
+        matrices = self._log_transitions() if matrices is None else matrices
         if self.time_varying_transition_distribution:
             return jax.lax.scan(step, first, (matrices, xs), reverse=reverse)
-        return jax.lax.scan(
-            lambda s, x: step(s, (matrices[0], x)), first, xs, length=self.num_steps - 1, reverse=reverse
-        )
+        constant = jax.tree.map(lambda x: x[0], matrices)
+        return jax.lax.scan(lambda s, x: step(s, (constant, x)), first, xs, length=self.num_steps - 1, reverse=reverse)
 
     def _log_prob(self, value: Event, mask: Any = None) -> Real:
         return self._filter(value, mask)[2]
@@ -240,17 +242,15 @@ class HiddenMarkovModel(Distribution):
 
     def _prior(self) -> Float[Array, "..."]:
         """The prior state probabilities, for moments, to which those that underflow add nothing."""
-        transitions = softmax(self.transition_distribution.logits)
         first = jnp.broadcast_to(self.initial_distribution.probs_parameter(), (*self.batch_shape, self.num_states))
-        matrices = jnp.moveaxis(transitions, -3, 0) if self.time_varying_transition_distribution else transitions
 
-        def step(state: Array, transition: Array | None) -> tuple[Array, Array]:
+        def step(state: Array, inputs: tuple[Array, Any]) -> tuple[Array, Array]:
             # A product written out: in the body of a scan XLA fuses it, where a call to a matrix product takes longer.
-            state = jnp.sum(state[..., :, None] * (matrices if transition is None else transition), axis=-2)
+            state = jnp.sum(state[..., :, None] * inputs[0], axis=-2)
             return state, state
 
-        varying = matrices if self.time_varying_transition_distribution else None
-        _, states = jax.lax.scan(step, first, varying, length=self.num_steps - 1)
+        matrices = self._time_first(self.transition_distribution.probs_parameter())
+        _, states = self._scan(step, first, None, matrices=matrices)
         return jnp.moveaxis(jnp.concatenate([first[None], states]), 0, -2)
 
     def _average(self, x: Real) -> Real:
@@ -272,18 +272,18 @@ class HiddenMarkovModel(Distribution):
         """Sequences of states, of shape `shape + (T,)`."""
         first_key, key = jax.random.split(key)
         first = self.initial_distribution.broadcast_to(self.batch_shape)._sample(first_key, shape)
-        dtype = as_single(self.transition_distribution.logits).dtype
-        uniforms = random.fine_uniform(key, (self.num_steps - 1, *shape), dtype)
+        # Sorted once, not at every step.
+        table = random.categorical_table(as_single(self._log_transitions()))
+        uniforms = random.fine_uniform(key, (self.num_steps - 1, *shape), table[0].dtype)
 
-        def step(state: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
-            transition, u = inputs
-            rows = (jnp.broadcast_to(x, shape + x.shape[-2:]) for x in random.categorical_table(transition))
-            index = state[..., None, None]
-            row, order = (jnp.take_along_axis(x, index, axis=-2)[..., 0, :] for x in rows)
+        def step(state: Array, inputs: tuple[tuple[Array, Array], Array]) -> tuple[Array, Array]:
+            rows, u = inputs
+            full = (jnp.broadcast_to(x, shape + x.shape[-2:]) for x in rows)
+            row, order = (jnp.take_along_axis(x, state[..., None, None], axis=-2)[..., 0, :] for x in full)
             state = random.categorical_choice((row, order), u).astype(state.dtype)
             return state, state
 
-        _, states = self._scan(step, first, uniforms)
+        _, states = self._scan(step, first, uniforms, matrices=table)
         return jnp.moveaxis(jnp.concatenate([first[None], states]), 0, -1)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:

@@ -314,7 +314,7 @@ def test_tails(case: Case):
         if method in methods(case) and log_method in methods(case):
             plain, log = result[method][:n], result[log_method][:n]
             np.testing.assert_allclose(np.exp(log), plain, rtol=1e-12, atol=1e-300)
-            # The other tail keeps its digits where the plain one has rounded to one.
+            # The other tail is accurate where the plain one has rounded to one.
             assert np.all(log <= 0)
     if "cdf(quantile)" in result:
         np.testing.assert_allclose(result["cdf(quantile)"], np.broadcast_to(QUANTILES, (7, 3)), rtol=1e-10)
