@@ -43,7 +43,7 @@ class StartingPoints(NamedTuple):
         """
         if self.draw is None or self.attempts == _MAX_ATTEMPTS:
             return None
-        good = _finite(states)
+        good = is_finite(states)
         if good.all():
             return None
 
@@ -51,7 +51,7 @@ class StartingPoints(NamedTuple):
             return np.where(good.reshape(-1, *(1,) * (old.ndim - 1)), old, new)
 
         positions = jtu.tree_map(choose, self.positions, self.draw(self.attempts))
-        return StartingPoints(positions, self.draw, self.attempts + 1)
+        return self._replace(positions=positions, attempts=self.attempts + 1)
 
 
 def find_start(who: str, target: Callable[..., Any], init: PyTree, num: int, seed: Seed) -> StartingPoints:
@@ -85,7 +85,7 @@ def check_init(who: str, model: UnconstrainedDensity | None, init: PyTree, more_
 
 def check_start(who: str, target: Callable[..., Any], states: PyTree) -> None:
     """**Raises:** `ValueError` where the states of the chains are not all finite, saying what is not."""
-    good = _finite(states)
+    good = is_finite(states)
     if good.all():
         return
     chain = int(np.argmin(good))
@@ -102,7 +102,7 @@ def check_start(who: str, target: Callable[..., Any], states: PyTree) -> None:
     )
 
 
-def _finite(states: PyTree) -> Bool[np.ndarray, " chains"]:
+def is_finite(states: PyTree) -> Bool[np.ndarray, " chains"]:
     """In which chains the log density is finite, and its gradient where the states have one."""
     value = getattr(states, "target_log_prob", None)
     leaves = [x for x in (value, *jtu.tree_leaves(getattr(states, "grads_target_log_prob", None))) if x is not None]

@@ -9,7 +9,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from distrax_like._misc import Seed
 from distrax_like.inference._devices import as_numpy, on_host
@@ -37,11 +37,13 @@ class WarmupStage(NamedTuple):
     - `settling_left`: transitions that may still be made in settling windows.
     - `left`: transitions in the windows after the settling ones.
     - `windows_done`: how many of the windows after the settling ones are complete.
+    - `target_accept`: the acceptance rate that the next window aims at.
     """
 
     settling_left: int
     left: int
     windows_done: int
+    target_accept: float
 
 
 class ChainState(NamedTuple):
@@ -50,12 +52,17 @@ class ChainState(NamedTuple):
     - `kernel`: with the present step size and metric.
     - `state`: the kernel's state of every chain, with a leading axis of chains.
     - `num_transitions`: of each chain.
+    - `log_factors`: the logarithm of each chain's step size over the kernel's. It is zero but for chains that have not
+      arrived at the mass of the target.
+    - `is_moved`: which chains have been put elsewhere during the warm-up, because they were stuck.
     - `stage`: of the warm-up.
     """
 
     kernel: TransitionKernel
     state: PyTree
     num_transitions: Int[Array, ""]
+    log_factors: Float[np.ndarray, " chains"]
+    is_moved: Bool[np.ndarray, " chains"]
     stage: WarmupStage
 
 
@@ -65,10 +72,10 @@ class CollectDraws(eqx.Module):
     trace_fn: Callable[[PyTree, PyTree], PyTree] | None = eqx.field(static=True)
     learns_metric: bool = eqx.field(static=True)
 
-    def __call__(self, kernel: TransitionKernel, state: PyTree, info: PyTree) -> Collected:
+    def __call__(self, kernel: TransitionKernel, state: PyTree, info: PyTree, counts: PyTree) -> Collected:
         position = state.position
         draw = as_draw(kernel.log_density(), position)
-        out = {"draws": draw, "stats": sample_stats(info)}
+        out = {"draws": draw, "stats": sample_stats(info), "counts": counts}
         if self.trace_fn is not None:
             out["trace"] = self.trace_fn(draw, info)
         if self.learns_metric:
@@ -76,10 +83,17 @@ class CollectDraws(eqx.Module):
         return out
 
 
+def count_events(info: PyTree) -> dict[str, Int[Array, ""]]:
+    """What is counted over all transitions, those between kept draws too."""
+    stats = sample_stats(info)
+    return {name: stats[name].astype(jnp.int32) for name in ("diverging", "reached_max_treedepth") if name in stats}
+
+
 class ChainSettings(NamedTuple):
     """All that stays the same in the chains of a run.
 
     Without an `adaptation` nothing is adapted; with one the step size is, and the metric where `collect` learns it.
+    `draw_start` gives fresh starting points, from the number of an attempt; it is `None` where the points are given.
     """
 
     num_chains: int
@@ -88,12 +102,13 @@ class ChainSettings(NamedTuple):
     adaptation: Adaptation | None
     collect: CollectDraws
     mesh: Mesh | None
+    draw_start: Callable[[int], PyTree] | None = None
 
     def compiled(self, kernel: TransitionKernel) -> CompiledChains:
         """The compiled loop for these chains."""
         first = jnp.zeros((), jnp.int32)
         return CompiledChains(
-            kernel, self.seed, first, (self.num_chains,), self.execution, self.collect, self.mesh
+            kernel, self.seed, first, (self.num_chains,), self.execution, self.collect, count_events, self.mesh
         )
 
 
@@ -129,7 +144,7 @@ def run_window(
 ) -> tuple[ChainState, list[Collected]]:
     """Makes the transitions of a window of the warm-up, in which every chain adapts its step size.
 
-    **Returns:** the chains, with the median of their step sizes, and what they have collected.
+    **Returns:** the chains, each with its own step size, and what they have collected.
     """
     results, out = None, []
     for results, collected in _calls(settings, chains, [1] * length, on_progress, settings.adaptation is not None):
@@ -138,21 +153,24 @@ def run_window(
         return chains, out
     chains = _after(settings, chains, results)
     if settings.adaptation is not None:
-        averages = jtu.tree_map(lambda x: np.median(as_numpy(x), axis=0), results.state.log_averaging_step)
-        old = _step_size(chains.kernel)
-        step_size = jtu.tree_map(lambda s, a: jnp.exp(a).astype(s.dtype), old, averages)
-        chains = chains._replace(kernel=with_step_size(chains.kernel, step_size))
+        # All parts of a step size change by the same factor, which the first number of the first part shows.
+        step, averages = (
+            jtu.tree_leaves(tree)[0] for tree in (_step_size(chains.kernel), results.state.log_averaging_step)
+        )
+        averages = as_numpy(averages).reshape(settings.num_chains, -1)[:, 0].astype(float)
+        chains = chains._replace(log_factors=averages - np.log(float(as_numpy(step).flat[0])))
     return chains, out
 
 
-def scale_step(
-    settings: ChainSettings, kernel: TransitionKernel, log_factors: Float[np.ndarray, " chains"]
-) -> TransitionKernel:
-    """The kernel with its step size multiplied by the median of the chains' factors, if it is adapted at all."""
+def share_step(settings: ChainSettings, chains: ChainState, which: Bool[np.ndarray, " chains"]) -> ChainState:
+    """The chains with one step size for `which` of them, the median of theirs; the others keep their own."""
     if settings.adaptation is None:
-        return kernel
-    factor = jnp.exp(np.median(log_factors))
-    return with_step_size(kernel, jtu.tree_map(lambda s: s * factor.astype(s.dtype), _step_size(kernel)))
+        return chains
+    log_factors = chains.log_factors
+    median = float(np.median(log_factors[which if which.any() else ...]))
+    scaled = jtu.tree_map(lambda s: s * jnp.exp(median).astype(s.dtype), _step_size(chains.kernel))
+    kernel = with_step_size(chains.kernel, scaled)
+    return chains._replace(kernel=kernel, log_factors=np.where(which, 0.0, log_factors - median))
 
 
 def _step_size(kernel: PyTree) -> PyTree[Float[Array, "..."]]:
@@ -195,14 +213,17 @@ def _with_adaptation(
     kernel = DualAveragingStepSizeAdaptation(
         chains.kernel,
         _NEVER,
-        adaptation.target_accept_prob,
+        chains.stage.target_accept,
         adaptation.exploration_shrinkage,
         shrinkage_target=step_size,
     )
     num = settings.num_chains
     dtype = jnp.result_type(*jtu.tree_leaves(chains.state.position))
 
-    steps = jtu.tree_map(lambda x: jnp.broadcast_to(x.astype(dtype), (num, *x.shape)), step_size)
+    factors = np.exp(chains.log_factors) if is_adapting else np.ones(num)
+    steps = jtu.tree_map(
+        lambda x: x.astype(dtype) * jnp.asarray(factors.reshape(-1, *(1,) * x.ndim), dtype), step_size
+    )
     logs = jtu.tree_map(jnp.log, steps)
     count = jnp.full(num, 0 if is_adapting else _NEVER, jnp.int32)
     return kernel, DualAveragingState(chains.state, steps, logs, logs, jnp.zeros(num, dtype), count)

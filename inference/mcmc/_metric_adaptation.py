@@ -22,12 +22,14 @@ class Adaptation(eqx.Module):
 
     In each window every chain adapts its step size by dual averaging. At the end of the window the median of the
     chains' averages becomes the step size of all chains, and a metric is estimated from the draws of all chains in the
-    window. All chains share what is learnt, so many chains need few transitions. Chains whose density is far below that
-    of the others are left out.
+    window. All chains share what is learnt, so many chains need few transitions. Chains whose density still rises, or
+    is far below that of the others, are left out and keep a step size of their own. Those that do not even rise are
+    moved to a fresh start.
 
     A subclass gives the lengths of the windows and estimates the metric, in plain NumPy and double precision.
 
-    - `target_accept_prob`: the acceptance rate to reach.
+    - `target_accept_prob`: the acceptance rate to reach. `None`: 0.8, raised up to 0.98 where so many transitions are
+      all but rejected that the tails of the target would be missed.
     - `exploration_shrinkage`: how strongly dual averaging is drawn to the step size that a window starts with.
     - `settling_share`: the largest share of the transitions that goes into settling windows. These come first, have ten
       transitions each, and end once the log density of most chains no longer rises by more than the square root of the
@@ -35,7 +37,7 @@ class Adaptation(eqx.Module):
       none.
     """
 
-    target_accept_prob: eqx.AbstractVar[float]
+    target_accept_prob: eqx.AbstractVar[float | None]
     exploration_shrinkage: eqx.AbstractVar[float]
     settling_share: eqx.AbstractVar[float]
 
@@ -63,7 +65,7 @@ class StanAdaptation(Adaptation):
     """
 
     dense: bool = eqx.field(static=True, default=False)
-    target_accept_prob: float = eqx.field(static=True, default=0.8)
+    target_accept_prob: float | None = eqx.field(static=True, default=0.8)
     exploration_shrinkage: float = eqx.field(static=True, default=0.05)
     settling_share: float = eqx.field(static=True, default=0.0)
 
@@ -112,13 +114,13 @@ class FisherAdaptation(Adaptation):
     - `max_rank`: the largest number of eigenvectors of C for a state of more than 128 coordinates; for smaller states
       there is no limit.
     - `cutoff`: see above.
-    - `target_accept_prob`: the acceptance rate to reach.
+    - `target_accept_prob`: the acceptance rate to reach; `None`: see `Adaptation`.
     """
 
     low_rank: bool = eqx.field(static=True, default=True)
     max_rank: int = eqx.field(static=True, default=32)
     cutoff: float = eqx.field(static=True, default=1.25)
-    target_accept_prob: float = eqx.field(static=True, default=0.8)
+    target_accept_prob: float | None = eqx.field(static=True, default=None)
     exploration_shrinkage: float = eqx.field(static=True, default=0.2)
     settling_share: float = eqx.field(static=True, default=0.3)
 

@@ -27,8 +27,10 @@ Info = TypeVar("Info")
 Context = TypeVar("Context")
 Tree = TypeVar("Tree")
 
-# What a transition contributes to the draws, from the kernel, its new state and its info.
-Collect: TypeAlias = Callable[[Any, Any, Any], PyTree]
+# A row of the draws, from the kernel, its new state, the info, and the sums of counts since the row before.
+Collect: TypeAlias = Callable[[Any, Any, Any, Any], PyTree]
+# What is counted of a transition, from its info.
+Count: TypeAlias = Callable[[Any], PyTree[Array]]
 
 # Transitions per compiled call: many enough to hide its overhead, few enough to react to Ctrl-C.
 CHUNK = 128
@@ -63,9 +65,14 @@ class KernelResults(eqx.Module):
     num_transitions: Int[Array, ""]
 
 
-def position_and_info(kernel: TransitionKernel, state: PyTree, info: Info) -> tuple[PyTree, Info]:
+def position_and_info(kernel: TransitionKernel, state: PyTree, info: Info, counts: PyTree) -> tuple[PyTree, Info]:
     """What `sample_chain` collects."""
     return state.position, info
+
+
+def count_nothing(info: object) -> tuple[()]:
+    """What `sample_chain` counts."""
+    return ()
 
 
 class CompiledChains(eqx.Module):
@@ -82,6 +89,7 @@ class CompiledChains(eqx.Module):
     chains: tuple[int, ...] = eqx.field(static=True)
     execution: str = eqx.field(static=True)
     collect: Collect = eqx.field(static=True, default=position_and_info)
+    count: Count = eqx.field(static=True, default=count_nothing)
     mesh: Mesh | None = eqx.field(static=True, default=None)
 
     @eqx.filter_jit
@@ -104,7 +112,7 @@ class CompiledChains(eqx.Module):
     def each_chain(
         self, fn: Callable[..., tuple[PyTree, PyTree]], tree: PyTree, args: tuple[PyTree, ...] = (), axis: int = 0
     ) -> tuple[PyTree, PyTree]:
-        """`fn(kernel, collect, tree, key, *args)` for every chain, with its part of the tree and its key.
+        """`fn(run, tree, key, *args)` for every chain, with its part of the tree and its key; `run` is this object.
 
         The second output has the chains' axes at `axis`. `fn` must close over no arrays.
         """
@@ -113,7 +121,7 @@ class CompiledChains(eqx.Module):
             run: CompiledChains, tree: PyTree, keys: Seed, args: tuple[PyTree, ...]
         ) -> tuple[PyTree, PyTree]:
             def one_chain(tree: PyTree, key: Seed) -> tuple[PyTree, PyTree]:
-                return fn(run.kernel, run.collect, tree, key, *args)
+                return fn(run, tree, key, *args)
 
             if run.execution != "sequential":
                 return jax.vmap(one_chain, out_axes=(0, axis))(tree, keys)
@@ -121,7 +129,7 @@ class CompiledChains(eqx.Module):
             return state, jtu.tree_map(lambda x: jnp.moveaxis(x, 0, axis), draws)
 
         if not self.chains:
-            return fn(self.kernel, self.collect, tree, self._keys()[0], *args)
+            return fn(self, tree, self._keys()[0], *args)
         return self._all_chains(some_chains, tree, args, axis)
 
     def _keys(self) -> Seed:
@@ -153,33 +161,37 @@ class CompiledChains(eqx.Module):
         return state, draws
 
 
-def _init(kernel: TransitionKernel, collect: Collect, position: PyTree, key: Seed) -> tuple[PyTree, tuple[()]]:
+def _init(run: CompiledChains, position: PyTree, key: Seed) -> tuple[PyTree, tuple[()]]:
+    kernel = run.kernel
     state = kernel.init(position, seed=jax.random.fold_in(key, _INIT))
     check_state(kernel, state)
     return state, ()
 
 
 def _transitions(
-    kernel: TransitionKernel,
-    collect: Collect,
+    run: CompiledChains,
     state: State,
     key: Seed,
     num_transitions: Int[Array, ""],
     transitions_per_draw: Int[Array, " n"],
 ) -> tuple[State, PyTree]:
     """One chain's state after the transitions, and its draws."""
+    kernel = run.kernel
     like = eqx.filter_eval_shape(lambda s: kernel.step(s, seed=key)[1], state)
     # Zeros pad `transitions_per_draw`, and the rows of the draws that belong to them are dropped, with this info.
     no_info = jtu.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+    no_counts = jtu.tree_map(jnp.zeros_like, run.count(no_info))
 
     def to_next_draw(carry: tuple[State, Array], count: Int[Array, ""]) -> tuple[tuple[State, Array], PyTree]:
         state, num = carry
 
-        def transition(i: Int[Array, ""], carry: tuple[State, PyTree]) -> tuple[State, PyTree]:
-            return kernel.step(carry[0], seed=jax.random.fold_in(key, num + i))
+        def transition(i: Int[Array, ""], carry: tuple[State, PyTree, PyTree]) -> tuple[State, PyTree, PyTree]:
+            state, info = kernel.step(carry[0], seed=jax.random.fold_in(key, num + i))
+            return state, info, jtu.tree_map(jnp.add, carry[2], run.count(info))
 
-        state, info = jax.lax.fori_loop(0, count, transition, (state, no_info))
-        return (state, num + count), collect(kernel, state, info)
+        carry = state, no_info, no_counts
+        state, info, counts = jax.lax.fori_loop(0, count, transition, carry)
+        return (state, num + count), run.collect(kernel, state, info, counts)
 
     (state, _), draws = jax.lax.scan(to_next_draw, (state, num_transitions), transitions_per_draw)
     return state, draws
@@ -203,33 +215,41 @@ def _interleaved(
         return kernel.begin(state, seed=jax.random.fold_in(key, num_transitions + done))
 
     def restart(
-        carry: tuple[State, PyTree, Array], key: Seed
-    ) -> tuple[tuple[State, PyTree, Array], tuple[Array, PyTree]]:
+        carry: tuple[State, PyTree, Array, PyTree], key: Seed
+    ) -> tuple[tuple[State, PyTree, Array, PyTree], tuple[Array, PyTree]]:
         """The chain in its next transition, and the draw with its row, which is out of range if there is no draw."""
-        state, work, done = carry
+        state, work, done, counts = carry
         counted = done < total
         new, info = kernel.finish(state, work)
         state, done = tree_where(counted, new, state), done + counted
+        counts = jtu.tree_map(jnp.add, counts, run.count(info))
         row = jnp.searchsorted(ends, done).astype(jnp.int32)
-        row = jnp.where(counted & (ends[row] == done), row, len(transitions_per_draw))
-        return (state, begin(state, key, done), done), (row, run.collect(kernel, new, info))
+        is_row = counted & (ends[row] == done)
+        row = jnp.where(is_row, row, len(transitions_per_draw))
+        out = run.collect(kernel, new, info, counts)
+        counts = jtu.tree_map(lambda x: jnp.where(is_row, 0, x), counts)
+        return (state, begin(state, key, done), done, counts), (row, out)
 
     def body(carry: PyTree) -> PyTree:
-        state, work, scratch, done, rows = carry
+        state, work, scratch, done, counts, rows = carry
         work, scratch = jax.vmap(kernel.tick)(state, work, scratch)
         waiting = jax.vmap(kernel.needs_check)(work)
         context = state, scratch
         work = _for_some(waiting, lambda work, context: kernel.check(context[0], work, context[1]), work, context)
         ended = jax.vmap(kernel.is_done)(work)
-        (state, work, done), rows = _for_some_with_rows(ended, restart, (state, work, done), keys, rows)
-        return state, work, scratch, done, rows
+        (state, work, done, counts), rows = _for_some_with_rows(
+            ended, restart, (state, work, done, counts), keys, rows
+        )
+        return state, work, scratch, done, counts, rows
 
     done = jnp.zeros(len(keys), jnp.int32)
     work, scratch = jax.vmap(begin)(state, keys, done), jax.vmap(kernel.checkpoints)(state)
-    like = eqx.filter_eval_shape(jax.vmap(restart), (state, work, done), keys)[1][1]
+    info = eqx.filter_eval_shape(jax.vmap(kernel.finish), state, work)[1]
+    counts = jtu.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), eqx.filter_eval_shape(jax.vmap(run.count), info))
+    like = eqx.filter_eval_shape(jax.vmap(restart), (state, work, done, counts), keys)[1][1]
     rows = jtu.tree_map(lambda x: jnp.zeros((len(transitions_per_draw), *x.shape), x.dtype), like)
-    carry = state, work, scratch, done, rows
-    state, _, _, _, rows = jax.lax.while_loop(lambda carry: jnp.any(carry[3] < total), body, carry)
+    carry = state, work, scratch, done, counts, rows
+    state, _, _, _, _, rows = jax.lax.while_loop(lambda carry: jnp.any(carry[3] < total), body, carry)
     return state, rows
 
 
@@ -392,9 +412,12 @@ def _for_some_with_rows(
 
 
 @contextmanager
-def progress(who: str, total: int, is_shown: bool) -> Iterator[Callable[[int], None]]:
-    """A function to call with numbers of transitions made, which shows them on stderr, through tqdm if installed."""
-    if not is_shown:
+def progress(who: str, total: int, is_shown: bool | None) -> Iterator[Callable[[int], None]]:
+    """A function to call with numbers of transitions made, which shows them on stderr, through tqdm if installed.
+
+    With `None` they are shown where stderr is a terminal.
+    """
+    if not (sys.stderr.isatty() if is_shown is None else is_shown):
         yield lambda _: None
         return
     try:

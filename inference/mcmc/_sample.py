@@ -26,7 +26,7 @@ from ._chains import (
     CollectDraws,
     Collected,
     run_chains,
-    scale_step,
+    share_step,
     trial_run,
     with_metric,
 )
@@ -130,6 +130,7 @@ def sample(
         adapted,
         CollectDraws(trace_fn, adapted is not None and isinstance(inner, HamiltonianKernel)),
         _checked_mesh(mesh, num_chains),
+        points.draw,
     )
     chains = _start(settings, inner, points, num_warmup)
     results = _Results(make_reducers(reducers, num_chains, _draw_like(chains)), keep_draws)
@@ -180,8 +181,10 @@ def _start(settings: ChainSettings, kernel: TransitionKernel, points: StartingPo
         points = others
         state, log_factors = begin_chains(settings, kernel, points.positions)
     check_start("sample", kernel.log_density(), state)
-    kernel = scale_step(settings, kernel, log_factors)
-    return ChainState(kernel, state, jnp.zeros((), jnp.int32), first_stage(settings, num_warmup))
+    num = settings.num_chains
+    count, stage = jnp.zeros((), jnp.int32), first_stage(settings, num_warmup)
+    chains = ChainState(kernel, state, count, log_factors, np.zeros(num, bool), stage)
+    return share_step(settings, chains, np.ones(num, bool))
 
 
 def _draw_like(chains: ChainState) -> PyTree:
