@@ -15,8 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, Union, cast, get_args, get_origin
 
 import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Int
 
-from ._misc import Checked, Numeric, as_count, as_instance, check_callable, check_range, describe
+from ._misc import Checked, Numeric, as_count, as_instance, check_callable, check_numbers, check_range, describe
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,6 +29,8 @@ _Check: TypeAlias = Callable[[Any, str], object]
 #: Integers from 0, and from 1.
 NonnegativeInt = Annotated[int, Checked(as_count)]
 PositiveInt = Annotated[int, Checked(lambda x, who: as_count(x, who, least=1))]
+#: An integer from 0, which may be traced.
+Count = Annotated[int | Int[Array, ""], Checked(lambda x, who: _check_count(x, who))]
 
 # Numbers and arrays with values in a range, which are checked where they are known.
 PositiveNumeric = Annotated[Numeric, Checked(lambda x, who: check_range(x, who, above=0))]
@@ -117,7 +123,9 @@ def _check_of(annotation: Any) -> _Check | None:
     """The check of an annotation, or None where everything passes."""
     origin, options = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return next((x.check for x in annotation.__metadata__ if isinstance(x, Checked)), None) or _check_of(options[0])
+        # The last one is the outermost of nested annotations.
+        checks = [x.check for x in annotation.__metadata__ if isinstance(x, Checked)]
+        return checks[-1] if checks else _check_of(options[0])
     if origin in (Union, types.UnionType):
         others = [option for option in options if option is not type(None)]
         classes = [get_origin(option) or option for option in others]
@@ -136,6 +144,8 @@ def _check_of(annotation: Any) -> _Check | None:
         return functools.partial(as_count, least=-(2**63))
     if annotation is bool:
         return _check_bool
+    if annotation is float:
+        return _check_float
     kind = origin or annotation
     return functools.partial(_of_kind, kind=kind) if _is_module(kind) else None
 
@@ -162,3 +172,14 @@ def _each_of_kind(value: Any, who: str, kind: type) -> None:
 def _check_bool(value: Any, who: str) -> None:
     if not isinstance(value, bool):
         raise TypeError(f"{who} must be True or False, got {describe(value)}")
+
+
+def _check_float(value: Any, who: str) -> None:
+    check_numbers(value, who)
+    if np.ndim(value):
+        raise ValueError(f"{who} must be one number, got {describe(value)}")
+
+
+def _check_count(value: Any, who: str) -> None:
+    if not (isinstance(value, Tracer) and not value.ndim and jnp.issubdtype(value.dtype, jnp.integer)):
+        as_count(value, who)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 else:
     Numeric = Annotated[Any, Checked(lambda x, who: check_numbers(x, who))]
     ShapeLike = Annotated[Any, Checked(lambda x, who: as_shape(x, who))]
-    Seed = Any
+    Seed = Annotated[Any, Checked(lambda x, who: as_key(x, who.removesuffix(": seed")))]
 
 #: What is drawn, or a value of it: of any dtype, since categories are integers.
 Event: TypeAlias = Shaped[Array, "..."]
@@ -251,21 +251,33 @@ def as_instance(value: Any, kind: type | tuple[type, ...], who: str, what: str |
 
 
 def check_range(
-    x: Any, who: str, above: float | None = None, below: float | None = None, least: float | None = None
+    x: Any,
+    who: str,
+    above: ArrayLike | None = None,
+    below: ArrayLike | None = None,
+    least: ArrayLike | None = None,
+    most: ArrayLike | None = None,
 ) -> None:
     """Checks numbers whose values are known; those that are traced pass.
 
     **Raises:** `TypeError` where they are no numbers; `ValueError` for NaN or a value that is not greater than `above`,
-    less than `below`, or at least `least`.
+    less than `below`, at least `least` and at most `most`.
     """
     check_numbers(x, who)
     if any(isinstance(leaf, Tracer) for leaf in jtu.tree_leaves(x)):
         return
     values = np.asarray(x)
-    rules = ((above, np.greater, "greater than"), (least, np.greater_equal, "at least"), (below, np.less, "below"))
+    rules = (
+        (above, np.greater, "greater than"),
+        (least, np.greater_equal, "at least"),
+        (below, np.less, "less than"),
+        (most, np.less_equal, "at most"),
+    )
     given = [(end, holds, words) for end, holds, words in rules if end is not None]
     if not all(holds(values, end).all() for end, holds, _ in given):  # false of NaN
         wanted = " and ".join(f"{words} {end:g}" for end, _, words in given)
+        if least is not None and most is not None:
+            wanted = f"between {least:g} and {most:g}"
         raise ValueError(f"{who} must be {wanted}, got {describe(x)}")
 
 
