@@ -1,9 +1,10 @@
 """Dtypes, random keys and user callables: the small rules that every package of the library follows."""
 
 import functools
+import inspect
 import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, overload
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, SupportsIndex, TypeAlias, overload
 
 import equinox as eqx
 import jax
@@ -13,17 +14,27 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Shaped
 
-#: What a numerical argument may be: an array, a number, or nested lists and tuples of numbers.
-Numeric: TypeAlias = ArrayLike | list[Any] | tuple[Any, ...]
-
 Shape: TypeAlias = tuple[int, ...]
 
+
+class Checked(NamedTuple):
+    """What the annotation of an argument carries to have it checked: `check(value, who)` raises where it is wrong."""
+
+    check: Callable[[Any, str], object]
+
+
+# At run time the checks below say what is wrong with an argument, which a type checker of annotations could not.
 if TYPE_CHECKING:
+    #: What a numerical argument may be: an array, a number, or nested lists and tuples of numbers.
+    Numeric: TypeAlias = ArrayLike | list[Any] | tuple[Any, ...]
+    #: A shape as an argument: an integer, or a sequence of integers.
+    ShapeLike: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
     #: A random key: typed, from `jax.random.key`, or raw, from `jax.random.PRNGKey`.
     Seed: TypeAlias = Array | np.ndarray
 else:
-    # At run time `as_key` says what is wrong with a seed.
-    Seed = Any
+    Numeric = Annotated[Any, Checked(lambda x, who: check_numbers(x, who))]
+    ShapeLike = Annotated[Any, Checked(lambda x, who: as_shape(x, who))]
+    Seed = Annotated[Any, Checked(lambda x, who: as_key(x, who.removesuffix(": seed")))]
 
 #: What is drawn, or a value of it: of any dtype, since categories are integers.
 Event: TypeAlias = Shaped[Array, "..."]
@@ -64,7 +75,7 @@ def promote(*args: Numeric | None) -> Any:
     if not _are_strong(given):
         # All in one compiled call: one operation after the other costs ten times as much. Python numbers stay numbers,
         # which take on the dtype of the arrays.
-        given = _promoted(*(float(x) if type(x) in (bool, int, float) else jnp.asarray(x) for x in given))
+        given = _promoted(*(float(x) if type(x) in (bool, int, float) else _as_array(x) for x in given))
     arrays = iter(given)
     out = tuple(x if x is None else next(arrays) for x in args)
     return out[0] if len(out) == 1 else out
@@ -72,16 +83,14 @@ def promote(*args: Numeric | None) -> Any:
 
 def _are_strong(xs: list[Any]) -> bool:
     """Whether all are arrays of one strong floating dtype."""
-    if not all(isinstance(x, jax.Array) and not x.weak_type and x.dtype == xs[0].dtype for x in xs):
+    if not all(isinstance(x, jax.Array) and x.dtype == xs[0].dtype for x in xs):
         return False
-    return not xs or bool(jnp.issubdtype(xs[0].dtype, jnp.floating))
+    return not xs or (bool(jnp.issubdtype(xs[0].dtype, jnp.floating)) and not any(x.weak_type for x in xs))
 
 
 @functools.partial(jax.jit, inline=True)
 def _promoted(*args: Array) -> tuple[Array, ...]:
     dtype = jnp.result_type(*args)
-    if jnp.issubdtype(dtype, jnp.complexfloating):
-        raise TypeError(f"expected real numbers, got dtype {dtype}")
     if not jnp.issubdtype(dtype, jnp.floating):
         dtype = default_float()
     return tuple(_strong(x, dtype) for x in args)
@@ -104,12 +113,9 @@ def require(tree: Any, good: Array, message: str) -> Any:
     return tree
 
 
-def cast(x: Numeric, dtype: Any) -> Array:
+def cast(x: Numeric, dtype: Any, who: str = "the value") -> Array:
     """`x` as an array of a floating `dtype`, or of a wider one where that is its own. **Raises:** see `promote`."""
-    if not isinstance(x, jax.Array):
-        x = jnp.asarray(x)
-    if jnp.issubdtype(x.dtype, jnp.complexfloating):
-        raise TypeError(f"expected real numbers, got dtype {x.dtype}")
+    x = _as_array(x, who)
     # A weak type, that of a Python number, gives way to `dtype`.
     return _strong(x, jnp.result_type(x, dtype))
 
@@ -149,16 +155,16 @@ def as_key(seed: Any, who: str) -> PRNGKeyArray:
     if seed is None:
         raise TypeError(f"{who} needs a seed, for example `seed=jax.random.key(0)`")
     if isinstance(seed, jax.Array) or hasattr(seed, "__array__"):
-        seed = seed if isinstance(seed, jax.Array) else jnp.asarray(seed)
+        seed = seed if isinstance(seed, jax.Array) else np.asarray(seed)
         if is_key(seed):
             if seed.ndim:
                 raise ValueError(f"{who} takes one key, got an array of keys of shape {seed.shape}: use jax.vmap")
             return seed
         if seed.dtype == jnp.uint32 and seed.ndim == 1:
-            return jax.random.wrap_key_data(seed)
+            return jax.random.wrap_key_data(jnp.asarray(seed))
         if seed.dtype == jnp.uint32 and seed.ndim > 1:
             raise ValueError(f"{who} takes one key, got raw keys of shape {seed.shape}: use jax.vmap")
-    raise TypeError(f"{who} needs a random key as seed, for example `seed=jax.random.key(0)`, got {seed!r}")
+    raise TypeError(f"{who} needs a random key as seed, for example `seed=jax.random.key(0)`, got {describe(seed)}")
 
 
 class _Static(eqx.Module):
@@ -168,22 +174,176 @@ class _Static(eqx.Module):
         return self.fn(*args, **kwargs)
 
 
-def as_callable(fn: Any, who: str) -> Any:
+def as_callable(fn: Any, who: str, *arguments: str) -> Any:
     """A user's function as a pytree.
 
     Modules, their bound methods and `jax.tree_util.Partial`s stay dynamic: their arrays are leaves. A plain function
     becomes static; arrays it closes over are constants of the compiled program.
 
-    **Raises:** `TypeError` where `fn` is not callable.
+    **Arguments:** `arguments`: what the function is called with, one word for each, where that is known.
+
+    **Raises:** `TypeError` where `fn` is not callable, or not with that many arguments.
     """
-    if not callable(fn):
-        raise TypeError(f"{who} must be callable, got {fn!r}")
+    check_callable(fn, who, *arguments)
     return fn if isinstance(fn, eqx.Module | jtu.Partial) else _Static(fn)
 
 
-def as_shape(shape: SupportsIndex | Sequence[SupportsIndex]) -> Shape:
-    """A sample shape given as an int or a sequence of ints, as a tuple of ints."""
-    return tuple(operator.index(n) for n in shape) if isinstance(shape, Sequence) else (operator.index(shape),)
+def check_callable(fn: object, who: str, *arguments: str) -> None:
+    """**Raises:** `TypeError` where `fn` is not callable, or not with `arguments`; see `as_callable`."""
+    if not callable(fn):
+        raise TypeError(f"{who} must be callable, got {describe(fn)}")
+    if arguments:
+        try:
+            signature = inspect.signature(fn)
+        except (TypeError, ValueError):  # of a builtin
+            return
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            raise TypeError(
+                f"{who} is called with {len(arguments)} arguments ({', '.join(arguments)}), got {describe(fn)}"
+            ) from None
+
+
+def as_shape(shape: Any, who: str = "a shape") -> Shape:
+    """A shape given as an integer or a sequence of integers, as a tuple of ints.
+
+    **Raises:** `TypeError` where it is neither; `ValueError` where one is negative.
+    """
+    try:
+        sizes = tuple(map(_index, shape if isinstance(shape, Sequence) or np.ndim(shape) == 1 else (shape,)))
+    except Exception:
+        raise TypeError(f"{who} must be an integer or a sequence of integers, got {describe(shape)}") from None
+    if any(n < 0 for n in sizes):
+        raise ValueError(f"{who} must not have negative sizes, got {describe(shape)}")
+    return sizes
+
+
+def as_count(value: object, who: str, least: int = 0) -> int:
+    """An integer, in Python or in an array, as an int.
+
+    **Raises:** `TypeError` where it is none, `ValueError` where it is below `least`.
+    """
+    try:
+        n = _index(value)
+    except Exception:
+        raise TypeError(f"{who} must be an integer, got {describe(value)}") from None
+    if n < least:
+        bound = "not be negative" if least == 0 else f"be at least {least}"
+        raise ValueError(f"{who} must {bound}, got {n}")
+    return n
+
+
+def _index(x: Any) -> int:
+    if isinstance(x, bool | np.bool_) or getattr(x, "dtype", None) == np.bool_:
+        raise TypeError
+    return operator.index(x)
+
+
+def as_instance(value: Any, kind: type | tuple[type, ...], who: str, what: str | None = None) -> Any:
+    """`value`. **Raises:** `TypeError` where it is no instance of `kind`, which messages call `what`."""
+    if isinstance(value, kind):
+        return value
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    names = " or ".join(f"{'an' if k.__name__[0] in 'AEIOU' else 'a'} {k.__name__}" for k in kinds)
+    hint = f"; make an instance, {value.__name__}(...)" if isinstance(value, type) and issubclass(value, kinds) else ""
+    raise TypeError(f"{who} must be {what or names}, got {describe(value)}{hint}")
+
+
+def check_range(
+    x: Any,
+    who: str,
+    above: ArrayLike | None = None,
+    below: ArrayLike | None = None,
+    least: ArrayLike | None = None,
+    most: ArrayLike | None = None,
+) -> None:
+    """Checks numbers whose values are known; those that are traced pass.
+
+    **Raises:** `TypeError` where they are no numbers; `ValueError` for NaN or a value that is not greater than `above`,
+    less than `below`, at least `least` and at most `most`.
+    """
+    check_numbers(x, who)
+    if any(isinstance(leaf, Tracer) for leaf in jtu.tree_leaves(x)):
+        return
+    values = np.asarray(x)
+    rules = (
+        (above, np.greater, "greater than"),
+        (least, np.greater_equal, "at least"),
+        (below, np.less, "less than"),
+        (most, np.less_equal, "at most"),
+    )
+    given = [(end, holds, words) for end, holds, words in rules if end is not None]
+    if not all(holds(values, end).all() for end, holds, _ in given):  # false of NaN
+        wanted = " and ".join(f"{words} {end:g}" for end, _, words in given)
+        if least is not None and most is not None:
+            wanted = f"between {least:g} and {most:g}"
+        raise ValueError(f"{who} must be {wanted}, got {describe(x)}")
+
+
+def check_numbers(x: Any, who: str) -> None:
+    """**Raises:** `TypeError` unless `x` is an array of real numbers, a number, or nested lists and tuples of them."""
+    kind = type(x)
+    if kind in _NUMBERS:
+        return
+    if kind in _ARRAYS or (isinstance(x, jax.Array | np.ndarray | np.generic) and kind is not np.ma.MaskedArray):
+        # By type, since asking whether something is a `jax.Array` takes a microsecond.
+        if not isinstance(x, Tracer):
+            _ARRAYS.add(kind)
+        if _is_real(x.dtype):
+            return
+    elif isinstance(x, list | tuple) and not hasattr(x, "_fields"):
+        for element in x:
+            check_numbers(element, who)
+        shapes = {np.shape(element) for element in x} if len(x) > 1 else ()
+        if len(shapes) > 1:
+            raise ValueError(f"{who} must be an array, got nested lists of different lengths")
+        return
+    elif hasattr(x, "__jax_array__") or (hasattr(x, "__array__") and kind is not np.ma.MaskedArray):
+        if hasattr(x, "__jax_array__") or _is_real(np.asarray(x).dtype):
+            return
+    raise TypeError(f"{who} must be an array of real numbers, got {describe(x)}")
+
+
+_NUMBERS = frozenset({float, int, bool})
+_ARRAYS: set[type] = set()
+
+
+@functools.cache
+def _is_real(dtype: Any) -> bool:
+    return any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_))
+
+
+def _as_array(x: Any, who: str = "an argument") -> Array:
+    """`jnp.asarray`. **Raises:** see `check_numbers`."""
+    check_numbers(x, who)
+    return x if isinstance(x, jax.Array) else jnp.asarray(x)
+
+
+def describe(x: object) -> str:
+    """A value in a message: short, and what it is where that is not the same as how it is printed."""
+    if isinstance(x, type):
+        return f"the class {x.__name__}"
+    if isinstance(x, np.ma.MaskedArray):
+        return "a NumPy masked array (fill it, or leave out what is masked)"
+    if isinstance(x, jax.Array) and is_key(x):
+        return "a random key"
+    if isinstance(x, jax.Array | np.ndarray) and (x.size > MAX_TERMS or isinstance(x, Tracer)):
+        return f"an array of {x.dtype} of shape {x.shape}"
+    if isinstance(x, jax.Array | np.ndarray):
+        return f"the array {np.asarray(x).tolist()} of {x.dtype}"
+    if callable(x) and hasattr(x, "__name__") and not isinstance(x, eqx.Module):
+        return f"the function {x.__name__}"
+    text = " ".join(repr(x).split())
+    return text if len(text) <= 80 else f"{text[:76]} ..."
+
+
+def broadcasts(shape: Shape, to: Shape) -> bool:
+    """Whether arrays of `shape` broadcast to the shape `to`."""
+    try:
+        return jnp.broadcast_shapes(shape, to) == to
+    except ValueError:
+        return False
 
 
 def append_zero(x: Float[Array, "... n"]) -> Float[Array, "... m"]:

@@ -15,9 +15,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Shaped, jaxtyped
 
-from ._misc import Shape, promote
+from ._arguments import CheckedModule
+from ._misc import Numeric, Shape, ShapeLike, as_shape, broadcasts, describe, promote
 from .supports import Support
 
 _KEY = "distrax_like"
@@ -47,7 +49,12 @@ def parameter(support: Support | Callable[[Any], Support], **kwargs: Any) -> Any
       this one, such as `parameter(lambda self: greater_than(self.low))`.
     - `kwargs`: passed to `equinox.field`, for example `default`.
     """
-    return eqx.field(converter=promote, metadata={_KEY: _Parameter(support)}, **kwargs)
+    return eqx.field(converter=_convert, metadata={_KEY: _Parameter(support)}, **kwargs)
+
+
+def _convert(value: Numeric) -> Any:
+    # Equinox takes the annotation for that of the argument of `__init__`. Whether it may be None, the field says.
+    return promote(value)
 
 
 def data(last_ndims: Callable[[Any], int] | None = None, **kwargs: Any) -> Any:
@@ -77,6 +84,7 @@ class _Spec(NamedTuple):
     declared: Any  # the jaxtyping type of an array in the annotation, or None
     annotation: Any  # the same for `ShapeDtypeStruct`s; for a submodule, that of its batch shape; or None
     trailing: tuple[str, ...] | None  # the named axes behind the batch dimensions; None where the field has no batch
+    is_optional: bool  # whether the field may be None
 
     @property
     def dims(self) -> str:
@@ -104,7 +112,8 @@ def _specs(cls: type) -> tuple[_Spec, ...]:
             annotation = declared.dtype[jax.ShapeDtypeStruct, declared.dim_str]
             axes = declared.dim_str.split()
             trailing = tuple(axes[1:]) if axes[:1] == [_BATCH] else None
-        specs.append(_Spec(field.name, role, declared, annotation, trailing))
+        is_optional = field.type is Any or type(None) in get_args(field.type)
+        specs.append(_Spec(field.name, role, declared, annotation, trailing, is_optional))
     return tuple(specs)
 
 
@@ -147,12 +156,13 @@ def _last_ndims(spec: _Spec, module: Any) -> int:
 
 
 def _shape_of(spec: _Spec, module: Any) -> Any:
-    """What the check at construction looks at: the shape and dtype of a field, `None`, or `False` for no array."""
+    """What the check at construction looks at: the shape and dtype of a field, `None`, or `False` for what belongs
+    there neither way."""
     value = getattr(module, spec.name)
     if value is None:
-        return None
+        return None if spec.is_optional else False
     if isinstance(spec.role, _Submodule):
-        return value._batch_shape(), np.dtype(bool)
+        return (value._batch_shape(), np.dtype(bool)) if isinstance(value, Module) else False
     if not isinstance(value, spec.declared.array_type):
         return False
     split = value.ndim - _last_ndims(spec, module)
@@ -173,7 +183,7 @@ def _misfit(cls: type, shapes: tuple[Any, ...]) -> str | None:
     return None
 
 
-class Module(eqx.Module):
+class Module(CheckedModule):
     """Base of distributions, bijectors and kernels: a frozen Equinox module whose annotations are executed.
 
     Parameters are declared with `parameter`, other arrays with `data`, modules inside it with `submodule`. A subclass
@@ -231,20 +241,25 @@ class Module(eqx.Module):
         return leaves
 
     def _batch_shape(self) -> Shape:
-        return np.broadcast_shapes(*(x.shape[: max(x.ndim - ndims, 0)] for x, ndims in self._batch_leaves()))
+        shapes = [x.shape[: max(x.ndim - ndims, 0)] for x, ndims in self._batch_leaves()]
+        try:
+            return np.broadcast_shapes(*shapes)
+        except ValueError:
+            message = f"{type(self).__name__}: batch shapes do not broadcast: {', '.join(map(str, shapes))}"
+            raise ValueError(message) from None
 
     @property
     def batch_shape(self) -> Shape:
         """The shape of a batch of objects held in one, computed from the arrays."""
         return self._batch_shape()
 
-    def broadcast_to(self: M, batch_shape: Shape) -> M:
+    def broadcast_to(self: M, batch_shape: ShapeLike) -> M:
         """The same object with every parameter expanded to `batch_shape`, ready for `jax.vmap`.
 
         **Raises:** `ValueError` where the batch shape does not broadcast to it.
         """
-        shape = tuple(batch_shape)
-        if jnp.broadcast_shapes(self.batch_shape, shape) != shape:
+        shape = as_shape(batch_shape, f"{type(self).__name__}.broadcast_to: batch_shape")
+        if not broadcasts(self.batch_shape, shape):
             raise ValueError(f"{type(self).__name__}: batch shape {self.batch_shape} does not broadcast to {shape}")
 
         def expand(x: Array, ndims: int) -> Array:
@@ -256,9 +271,22 @@ class Module(eqx.Module):
     def __getitem__(self: M, index: Any) -> M:
         """Part of a batch: `dist[0]`, `dist[..., 1:]`, `dist[:, None]` index the batch dimensions."""
         index = index if isinstance(index, tuple) else (index,)
+        self._check_index(index)
         if not any(i is Ellipsis for i in index):
             index = (*index, Ellipsis)
         return self.broadcast_to(self.batch_shape)._map_batch(lambda x, ndims: x[(*index, *(slice(None),) * ndims)])
+
+    def _check_index(self, index: tuple[Any, ...]) -> None:
+        # JAX clamps an index that is out of range, and takes a string for a field. NumPy's rules hold of the rest.
+        shape = self.batch_shape
+        known = tuple(0 if isinstance(i, Tracer) else np.asarray(i) if isinstance(i, jax.Array) else i for i in index)
+        if any(isinstance(i, Tracer) and i.ndim for i in index):
+            return
+        try:
+            np.broadcast_to(np.False_, shape)[known]
+        except IndexError as error:
+            message = f"{type(self).__name__} of batch shape {shape}: {error}"
+            raise IndexError(message) from None
 
     def __iter__(self) -> Iterator[Any]:
         # Without this, `__getitem__` would make modules iterable through the old sequence protocol.
@@ -288,12 +316,14 @@ def _explain(module: Module, failing: str) -> str:
     batches: list[tuple[str, Shape]] = []
     for spec in _specs(type(module)):
         value = getattr(module, spec.name)
-        if spec.annotation is None or value is None:
+        if spec.annotation is None or (value is None and spec.is_optional):
             continue
-        shape = value._batch_shape() if isinstance(spec.role, _Submodule) else getattr(value, "shape", None)
+        if isinstance(spec.role, _Submodule) and not isinstance(value, Module):
+            return f"{name}: {spec.name} must be a distribution, bijector or kernel, got {describe(value)}"
+        shape = value._batch_shape() if isinstance(value, Module) else getattr(value, "shape", None)
         what = f"the batch shape of {spec.name}" if isinstance(spec.role, _Submodule) else spec.name
         if shape is None:
-            return f"{name}: {spec.name} must be an array of shape '{spec.dims}', got {value!r}"
+            return f"{name}: {spec.name} must be an array of shape '{spec.dims}', got {describe(value)}"
         axes = spec.dims.split()
         if axes[:1] == [_BATCH]:
             axes = axes[1:]

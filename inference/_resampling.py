@@ -1,30 +1,29 @@
 """Resampling, from weighted particles to indices of particles of equal weight, and the effective sample size."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, SupportsIndex
+import operator
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, Int
 
-from distrax_like._misc import Numeric, Seed, as_key, as_shape, promote
+from distrax_like._arguments import PositiveInt, checked
+from distrax_like._misc import Numeric, Seed, ShapeLike, as_key, as_shape, promote
 
-_SampleShape = SupportsIndex | Sequence[SupportsIndex]
 _Rule = Callable[[Float[Array, " n"], Seed, int], Int[Array, " m"]]
 
 
 def _batched(
-    who: str, rule: _Rule, log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape, seed: Seed
+    who: str, rule: _Rule, log_probs: Numeric, event_size: PositiveInt, sample_shape: ShapeLike, seed: Seed
 ) -> Int[Array, "..."]:
     """Indices for every batch and sample; `rule` maps the probabilities of one set of particles and a key to them."""
     log_probs = jax.lax.stop_gradient(promote(log_probs))
-    (size,), shape = as_shape(event_size), as_shape(sample_shape)
+    size, shape = operator.index(event_size), as_shape(sample_shape, f"{who}: sample_shape")
     if log_probs.ndim < 1 or log_probs.shape[0] < 1:
         raise ValueError(f"{who}: log_probs must have particles along its first axis, got shape {log_probs.shape}")
-    if size < 1:
-        raise ValueError(f"{who}: event_size must be at least 1, got {size}")
     batch = log_probs.shape[1:]
     probs = jnp.reshape(_normalized(log_probs), (log_probs.shape[0], -1)).T
     keys = jax.random.split(seed, (math.prod(shape), math.prod(batch)))
@@ -66,8 +65,9 @@ def _sorted_uniforms(key: Seed, size: int, count: Any, dtype: Any) -> Float[Arra
     return jnp.minimum(arrivals[:-1] / arrivals[count], 1)
 
 
+@checked
 def resample_systematic(
-    log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape = (), seed: Seed | None = None
+    log_probs: Numeric, event_size: PositiveInt, sample_shape: ShapeLike = (), seed: Seed | None = None
 ) -> Int[Array, "..."]:
     """Systematic resampling: the points (k + u) / m with one uniform u, through the inverse of the cumulative
     distribution.
@@ -96,8 +96,9 @@ def resample_systematic(
     return _batched("resample_systematic", rule, log_probs, event_size, sample_shape, key)
 
 
+@checked
 def resample_stratified(
-    log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape = (), seed: Seed | None = None
+    log_probs: Numeric, event_size: PositiveInt, sample_shape: ShapeLike = (), seed: Seed | None = None
 ) -> Int[Array, "..."]:
     """Stratified resampling: the points (k + uₖ) / m with independent uniforms uₖ, through the inverse of the
     cumulative distribution.
@@ -115,8 +116,9 @@ def resample_stratified(
     return _batched("resample_stratified", rule, log_probs, event_size, sample_shape, key)
 
 
+@checked
 def resample_independent(
-    log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape = (), seed: Seed | None = None
+    log_probs: Numeric, event_size: PositiveInt, sample_shape: ShapeLike = (), seed: Seed | None = None
 ) -> Int[Array, "..."]:
     """Multinomial resampling: independent categorical draws, in ascending order.
 
@@ -144,8 +146,9 @@ def _repeat(copies: Int[Array, " n"], size: int) -> Int[Array, " m"]:
     return jnp.searchsorted(jnp.cumsum(copies), jnp.arange(size), side="right")
 
 
+@checked
 def resample_residual(
-    log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape = (), seed: Seed | None = None
+    log_probs: Numeric, event_size: PositiveInt, sample_shape: ShapeLike = (), seed: Seed | None = None
 ) -> Int[Array, "..."]:
     """Residual resampling: ⌊m pᵢ⌋ certain copies of particle i, and independent draws from the remainders.
 
@@ -167,8 +170,9 @@ def resample_residual(
     return _batched("resample_residual", rule, log_probs, event_size, sample_shape, key)
 
 
+@checked
 def resample_deterministic_minimum_error(
-    log_probs: Numeric, event_size: SupportsIndex, sample_shape: _SampleShape = (), seed: Seed | None = None
+    log_probs: Numeric, event_size: PositiveInt, sample_shape: ShapeLike = (), seed: Seed | None = None
 ) -> Int[Array, "..."]:
     """Deterministic resampling: the numbers of copies cᵢ that add up to m and are nearest to m pᵢ.
 
@@ -190,6 +194,7 @@ def resample_deterministic_minimum_error(
     return _batched(who, rule, log_probs, event_size, sample_shape, jax.random.key(0))
 
 
+@checked
 def log_ess_from_log_weights(log_weights: Numeric, particles_dim: int = 0) -> Float[Array, "..."]:
     """The log of Kish's effective sample size, (Σ w)² / Σ w².
 
@@ -204,6 +209,7 @@ def log_ess_from_log_weights(log_weights: Numeric, particles_dim: int = 0) -> Fl
     return jnp.where(some | jnp.isnan(total), 2 * jnp.where(some, total, 0) - jnp.where(some, squares, 0), -jnp.inf)
 
 
+@checked
 def ess_below_threshold(weighted_particles: Any, particles_dim: int = 0, threshold: Any = 0.5) -> Bool[Array, "..."]:
     """Whether the effective sample size is below `threshold` times the number of particles.
 

@@ -8,10 +8,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from distrax_like._misc import default_float
+from distrax_like._misc import check_numbers, describe, promote
 from distrax_like.distributions import UnconstrainedDensity
 
 # The path to a leaf of a tree, as `jax.tree_util` gives it.
@@ -21,6 +22,19 @@ KeyPath: TypeAlias = tuple[Any, ...]
 def evaluate(target: Callable[..., Any], position: PyTree) -> PyTree:
     """The target at `position`: a tuple, list or namedtuple is splatted into it, anything else passed whole."""
     return target(*position) if isinstance(position, tuple | list) else target(position)
+
+
+def density_at(target: Callable[..., Any], position: PyTree, who: str) -> Array:
+    """The log density at `position`, where a Python number is a constant one.
+
+    **Raises:** `TypeError` where the target returns something else than real floating numbers.
+    """
+    value = evaluate(target, position)
+    if type(value) in (int, float):
+        return jnp.asarray(float(value))
+    if not (isinstance(value, jax.Array | np.ndarray | np.generic) and jnp.issubdtype(value.dtype, jnp.floating)):
+        raise TypeError(f"{who}: the log density must return a real floating number, got {describe(value)}")
+    return jnp.asarray(value)
 
 
 def as_draw(target: Callable[..., Any], position: PyTree) -> PyTree:
@@ -35,17 +49,10 @@ def as_position(position: PyTree, who: str) -> PyTree:
     """
 
     def convert(path: KeyPath, leaf: PyTree) -> Array:
-        try:
-            x = jnp.asarray(leaf)
-        except TypeError:
-            raise TypeError(f"{who}: {part_name(path)} must be an array of real numbers, got {leaf!r}") from None
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            if not (jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == jnp.bool_):
-                raise TypeError(f"{who}: {part_name(path)} must hold real numbers, got dtype {x.dtype}")
-            return x.astype(default_float())
-        return jax.lax.convert_element_type(x, x.dtype)  # strips a weak type, which would break the loop's carry
+        check_numbers(leaf, f"{who}: {part_name(path)}")
+        return promote(leaf)  # without a weak type, which would break the loop's carry
 
-    return jtu.tree_map_with_path(convert, position)
+    return jtu.tree_map_with_path(convert, position, is_leaf=lambda x: x is None)
 
 
 def chains_shape(target: Callable[..., Any], position: PyTree, who: str) -> tuple[int, ...]:
@@ -53,7 +60,9 @@ def chains_shape(target: Callable[..., Any], position: PyTree, who: str) -> tupl
 
     **Raises:** `ValueError` where it does not lead the shape of every part, naming the part.
     """
-    chains = eqx.filter_eval_shape(evaluate, target, position).shape
+    if not jtu.tree_leaves(position):
+        raise ValueError(f"{who}: the state {position!r} has no arrays")
+    chains = eqx.filter_eval_shape(density_at, target, position, who).shape
     for path, leaf in jtu.tree_leaves_with_path(position):
         if leaf.shape[: len(chains)] != chains:
             raise ValueError(
@@ -93,7 +102,7 @@ def log_density(target: Callable[..., Any], position: PyTree, who: str) -> Float
 
 
 def _scalar(target: Callable[..., Any], position: PyTree, who: str) -> Array:
-    value = jnp.asarray(evaluate(target, position))
+    value = density_at(target, position, who)
     if value.shape:
         raise ValueError(
             f"{who}: the target of one chain must be a scalar, got shape {value.shape}; for many chains use "

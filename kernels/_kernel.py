@@ -1,7 +1,7 @@
 """The base class of kernels, and their algebra."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import equinox as eqx
@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from distrax_like._arguments import NonnegativeInt, PositiveInt, checked
 from distrax_like._eager import compiled
-from distrax_like._misc import Numeric, Real, Shape, exactly_one, promote
+from distrax_like._misc import Numeric, Real, Shape, check_numbers, exactly_one, promote
 from distrax_like._module import Module, copy_with, parameter, submodule
 from distrax_like.supports import nonnegative, positive
 
@@ -46,10 +47,15 @@ class Kernel(Module):
     def _diag(self, x: Real) -> Real:
         return jax.vmap(self._apply)(x, x)
 
+    def _num_features(self) -> int | None:
+        """How many features a point has, where that follows from the parameters."""
+        return None
+
     # Public methods, which follow from the hooks.
 
+    @checked
     @compiled("example_ndims")
-    def apply(self, x1: Numeric, x2: Numeric, example_ndims: int = 0) -> Real:
+    def apply(self, x1: Numeric, x2: Numeric, example_ndims: NonnegativeInt = 0) -> Real:
         """The covariance of pairs of points.
 
         **Arguments:** `x1`, `x2`: shape `batch + example + feature`; `example_ndims`: the number of example dimensions,
@@ -57,7 +63,7 @@ class Kernel(Module):
 
         **Returns:** shape `batch + example`, with batches broadcast with the kernel's.
         """
-        x1, x2 = promote(x1, x2)
+        x1, x2 = self._points("apply", x1=x1, x2=x2)
         fn: Callable[..., Real] = type(self)._apply
         for _ in range(example_ndims):
             fn = jax.vmap(fn, in_axes=(None, 0, 0))
@@ -68,6 +74,7 @@ class Kernel(Module):
             x1, x2 = (_widen(x, example, self.feature_ndims) for x in (x1, x2))
         return self._lift(fn, (x1, core), (x2, core))
 
+    @checked
     @compiled()
     def matrix(self, x1: Numeric, x2: Numeric | None = None) -> Real:
         """The covariances of all pairs of two sets of points.
@@ -79,12 +86,16 @@ class Kernel(Module):
         """
         core = 1 + self.feature_ndims
         if x2 is None:
-            return self._lift(lambda kernel, x: kernel._matrix(x, None), (promote(x1), core))
-        x1, x2 = promote(x1, x2)
+            (x1,) = self._points("matrix", x1=x1)
+            return self._lift(lambda kernel, x: kernel._matrix(x, None), (x1, core))
+        x1, x2 = self._points("matrix", x1=x1, x2=x2)
         return self._lift(type(self)._matrix, (x1, core), (x2, core))
 
+    @checked
     @compiled("x1_example_ndims", "x2_example_ndims")
-    def tensor(self, x1: Numeric, x2: Numeric, x1_example_ndims: int, x2_example_ndims: int) -> Real:
+    def tensor(
+        self, x1: Numeric, x2: Numeric, x1_example_ndims: NonnegativeInt, x2_example_ndims: NonnegativeInt
+    ) -> Real:
         """The covariances of all pairs of two arrays of points.
 
         **Arguments:** `x1`: shape `batch + example1 + feature`; `x2`: shape `batch + example2 + feature`; and the
@@ -92,7 +103,7 @@ class Kernel(Module):
 
         **Returns:** shape `batch + example1 + example2`.
         """
-        x1, x2 = promote(x1, x2)
+        x1, x2 = self._points("tensor", x1=x1, x2=x2)
         feature = self.feature_ndims
         (lead1, example1), (lead2, example2) = (
             (x.shape[: x.ndim - n - feature], x.shape[x.ndim - n - feature : x.ndim - feature])
@@ -106,10 +117,12 @@ class Kernel(Module):
     @compiled()
     def diag(self, x: Numeric) -> Real:
         """The variances at points of shape `batch + (n,) + feature`: shape `batch + (n,)`."""
-        return self._lift(type(self)._diag, (promote(x), 1 + self.feature_ndims))
+        (x,) = self._points("diag", x=x)
+        return self._lift(type(self)._diag, (x, 1 + self.feature_ndims))
 
+    @checked
     @compiled("block_size")
-    def matvec(self, x1: Numeric, x2: Numeric, v: Numeric, block_size: int = 1024) -> Real:
+    def matvec(self, x1: Numeric, x2: Numeric, v: Numeric, block_size: PositiveInt = 1024) -> Real:
         """The matrix of covariances times a vector, by blocks of rows, so that no more than a block is ever stored.
 
         **Arguments:** `x1`: shape `(n,) + feature`; `x2`: shape `(m,) + feature`; `v`: shape `(m,)`; `block_size`:
@@ -117,8 +130,39 @@ class Kernel(Module):
 
         **Returns:** shape `(n,)`. Use `jax.vmap` for kernels with batch dimensions.
         """
+        check_numbers(v, f"{type(self).__name__}.matvec: v")
+        x1, x2 = self._points("matvec", x1=x1, x2=x2)
         x1, x2, v = promote(x1, x2, v)
+        if v.shape != x2.shape[:1] or x1.ndim != 1 + self.feature_ndims or x2.ndim != x1.ndim:
+            raise ValueError(
+                f"{type(self).__name__}.matvec takes one set of points each and a vector with one number for each of "
+                f"x2, got shapes {x1.shape}, {x2.shape} and {v.shape}"
+            )
         return jax.lax.map(lambda x: self._matrix(x[None], x2)[0] @ v, x1, batch_size=block_size)
+
+    def _points(self, method: str, **points: Numeric) -> tuple[Real, ...]:
+        """Points as arrays of one dtype, which have features of one shape that fits the kernel.
+
+        **Raises:** `TypeError` where they are no numbers; `ValueError` where their features do not fit.
+        """
+        who = f"{type(self).__name__}.{method}"
+        for name, x in points.items():
+            check_numbers(x, f"{who}: {name}")
+        arrays = [promote(x) for x in points.values()]
+        for name, x in zip(points, arrays):
+            if x.ndim < self.feature_ndims:
+                raise ValueError(
+                    f"{who}: {name} must have the {self.feature_ndims} feature dimensions of a point, got {x.shape}"
+                )
+            features, first = (y.shape[y.ndim - self.feature_ndims :] for y in (x, arrays[0]))
+            if features != first:
+                raise ValueError(f"{who}: the points have features of shapes {first} and {features}")
+            if self._num_features() not in (None, *features[-1:]):
+                raise ValueError(
+                    f"{who}: {name} has {features[-1]} features, the parameters are for {self._num_features()}"
+                )
+        promoted = promote(*arrays)
+        return promoted if len(arrays) > 1 else (promoted,)
 
     def _lift(self, fn: Callable[..., Real], *points: tuple[Real, int]) -> Real:
         """`fn(kernel, *points)`, written for unbatched parameters, mapped over batches of parameters and points.
@@ -190,7 +234,7 @@ class Constant(Kernel):
     constant: Float[Array, "*#batch"] = parameter(nonnegative)
     feature_ndims: int = eqx.field(static=True, default=1)
 
-    def __init__(self, constant: Numeric, feature_ndims: int = 1):
+    def __init__(self, constant: Numeric, feature_ndims: NonnegativeInt = 1):
         self.constant = promote(constant)
         self.feature_ndims = feature_ndims
 
@@ -206,11 +250,11 @@ class _Combination(Kernel):
 
     kernels: tuple[Kernel, ...]
 
-    def __init__(self, kernels: Any):
+    def __init__(self, kernels: Sequence[Kernel]):
+        if not kernels:
+            raise ValueError(f"{type(self).__name__} needs at least one kernel")
         flat: list[Kernel] = []
         for kernel in kernels:
-            if not isinstance(kernel, Kernel):
-                raise TypeError(f"{type(self).__name__} is made of kernels, got {kernel!r}")
             flat.extend(kernel.kernels if isinstance(kernel, type(self)) else [kernel])
         if len({k.feature_ndims for k in flat}) != 1:
             raise ValueError(
@@ -230,6 +274,9 @@ class _Combination(Kernel):
 
     def _diag(self, x: Real) -> Real:
         return self._combine([k._diag(x) for k in self.kernels])
+
+    def _num_features(self) -> int | None:
+        return next((n for k in self.kernels if (n := k._num_features()) is not None), None)
 
     def _map_batch(self, fn: Callable[[Array, int], Array], extra: int = 0) -> Any:
         return copy_with(self, kernels=tuple(k._map_batch(fn, extra) for k in self.kernels))
@@ -259,10 +306,11 @@ class Power(Kernel):
     exponent: int = eqx.field(static=True)
     kernel: Kernel = submodule()
 
-    def __init__(self, kernel: Kernel, exponent: int):
-        if not isinstance(exponent, int) or exponent < 1:
-            raise ValueError(f"a kernel has positive integer powers only, got {exponent!r}")
+    def __init__(self, kernel: Kernel, exponent: PositiveInt):
         self.kernel, self.exponent, self.feature_ndims = kernel, exponent, kernel.feature_ndims
+
+    def _num_features(self) -> int | None:
+        return self.kernel._num_features()
 
     def _apply(self, x1: Real, x2: Real) -> Real:
         return self.kernel._apply(x1, x2) ** self.exponent
@@ -289,6 +337,9 @@ class FeatureScaled(Kernel):
         exactly_one("FeatureScaled", scale_diag=scale_diag, inverse_scale_diag=inverse_scale_diag)
         self.kernel = kernel
         self.scale_diag = 1 / promote(inverse_scale_diag) if scale_diag is None else promote(scale_diag)
+
+    def _num_features(self) -> int:
+        return self.scale_diag.shape[-1]
 
     def _apply(self, x1: Real, x2: Real) -> Real:
         return self.kernel._apply(x1 / self.scale_diag, x2 / self.scale_diag)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from distrax_like._arguments import NonnegativeInt
 from distrax_like._misc import Numeric, Real, promote
 from distrax_like._module import parameter
 from distrax_like.supports import positive
@@ -54,7 +55,7 @@ class Stationary(Kernel):
         amplitude: Numeric | None = None,
         length_scale: Numeric | None = None,
         inverse_length_scale: Numeric | None = None,
-        feature_ndims: int = 1,
+        feature_ndims: NonnegativeInt = 1,
     ):
         if inverse_length_scale is not None:
             if length_scale is not None:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1] / "distrax_like"
 
 # From the bottom to the top: each part may import those on earlier lines, and on its own line.
 LIBRARY = (
-    ("_eager", "_misc", "_module", "supports"),
+    ("_arguments", "_eager", "_misc", "_module", "supports"),
     ("special",),
     ("math",),
     ("random",),

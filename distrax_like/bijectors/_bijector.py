@@ -6,8 +6,9 @@ from typing import Any, Protocol, TypeVar, overload, runtime_checkable
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from distrax_like._arguments import checked
 from distrax_like._eager import compiled
-from distrax_like._misc import Numeric, Real, Shape, promote, sum_trailing
+from distrax_like._misc import Numeric, Real, Shape, ShapeLike, as_shape, check_numbers, promote, sum_trailing
 from distrax_like._module import Module
 from distrax_like.supports import Support
 
@@ -87,13 +88,21 @@ class Bijector(Module):
         """The image of the reals, an open set, where it is known; a superset of it where the map acts on vectors."""
         return self._image()
 
-    def forward_event_shape(self, shape: Shape) -> Shape:
+    def forward_event_shape(self, shape: ShapeLike) -> Shape:
         """The event shape of `forward`, from that of its argument."""
-        return self._forward_event_shape(tuple(shape))
+        return self._event_shape_after("forward", shape)
 
-    def inverse_event_shape(self, shape: Shape) -> Shape:
+    def inverse_event_shape(self, shape: ShapeLike) -> Shape:
         """The event shape of `inverse`, from that of its argument."""
-        return self._inverse_event_shape(tuple(shape))
+        return self._event_shape_after("inverse", shape)
+
+    def _event_shape_after(self, direction: str, shape: ShapeLike) -> Shape:
+        who = f"{type(self).__name__}.{direction}_event_shape"
+        sizes = as_shape(shape, f"{who}: shape")
+        min_ndims = self._in_direction(direction)[1]
+        if len(sizes) < min_ndims:
+            raise ValueError(f"{who}: shape needs at least {min_ndims} dimensions, got {sizes}")
+        return self._forward_event_shape(sizes) if direction == "forward" else self._inverse_event_shape(sizes)
 
     def forward(self, x: Numeric) -> Real:
         """The image of `x`, of shape `batch + event`."""
@@ -103,6 +112,7 @@ class Bijector(Module):
         """The point whose image is `y`, of shape `batch + event`."""
         return self._map(y, direction="inverse")
 
+    @checked
     def forward_and_log_det(self, x: Numeric, event_ndims: int | None = None) -> tuple[Real, Real]:
         """The image of `x` and the log of the absolute Jacobian determinant there, in one pass.
 
@@ -113,14 +123,17 @@ class Bijector(Module):
         """
         return self._map_and_log_det(x, direction="forward", event_ndims=event_ndims)
 
+    @checked
     def inverse_and_log_det(self, y: Numeric, event_ndims: int | None = None) -> tuple[Real, Real]:
         """The point whose image is `y` and the log determinant of the inverse map there; see `forward_and_log_det`."""
         return self._map_and_log_det(y, direction="inverse", event_ndims=event_ndims)
 
+    @checked
     def forward_log_det_jacobian(self, x: Numeric, event_ndims: int | None = None) -> Real:
         """log |det dy/dx| at `x`; see `forward_and_log_det`."""
         return self.forward_and_log_det(x, event_ndims)[1]
 
+    @checked
     def inverse_log_det_jacobian(self, y: Numeric, event_ndims: int | None = None) -> Real:
         """log |det dx/dy| at `y`; see `forward_and_log_det`."""
         return self.inverse_and_log_det(y, event_ndims)[1]
@@ -162,12 +175,23 @@ class Bijector(Module):
         return self.forward(value)
 
     def _cast(self, value: Numeric, method: str, min_ndims: int) -> Real:
+        who = f"{type(self).__name__}.{method}"
+        check_numbers(value, f"{who}: the value")
         value = promote(value)
         if value.ndim < min_ndims:
             raise ValueError(
-                f"{type(self).__name__}.{method} acts on events of at least {min_ndims} dimensions, "
-                f"got an array of shape {value.shape}"
+                f"{who} acts on events of at least {min_ndims} dimensions, got an array of shape {value.shape}"
             )
+        try:
+            jnp.broadcast_shapes(value.shape[: value.ndim - min_ndims], self.batch_shape)
+        except ValueError:
+            raise ValueError(
+                f"{who}: a value of shape {value.shape} does not broadcast with the batch shape {self.batch_shape}"
+            ) from None
+        try:
+            (self._forward_event_shape if method.startswith("forward") else self._inverse_event_shape)(value.shape)
+        except ValueError as error:
+            raise ValueError(f"{who}: {error}") from None
         return value
 
     def _reduce(self, log_det: Real, value: Real, min_ndims: int, event_ndims: int | None, method: str) -> Real:

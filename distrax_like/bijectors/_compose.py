@@ -22,10 +22,8 @@ class Chain(Bijector):
     bijectors: tuple[Bijector, ...]
 
     def __init__(self, bijectors: Sequence[Bijector] = ()):
-        for b in bijectors:
-            if not isinstance(b, Bijector):
-                raise TypeError(f"Chain is made of bijectors, got {b!r}")
         self.bijectors = tuple(bijectors)
+        self._batch_shape()  # raises where the parameters of two do not broadcast
 
     def _ranks(self) -> list[int]:
         """The number of dimensions of the smallest event the chain acts on: at its input, then after each map."""

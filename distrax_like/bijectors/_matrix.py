@@ -23,6 +23,8 @@ def _triangle_to_matrix(shape: Shape) -> Shape:
 
 def _matrix_to_triangle(shape: Shape) -> Shape:
     n = shape[-1]
+    if shape[-2] != n:
+        raise ValueError(f"the value must be square matrices, got shape {shape}")
     return (*shape[:-2], n * (n + 1) // 2)
 
 

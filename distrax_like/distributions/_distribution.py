@@ -1,13 +1,25 @@
 """The base class of distributions."""
 
-from collections.abc import Sequence
-from typing import Any, NoReturn, SupportsIndex
+from typing import Any, NoReturn
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray
 
+from distrax_like._arguments import checked
 from distrax_like._eager import compiled
-from distrax_like._misc import Event, Numeric, Real, Seed, Shape, as_key, as_shape, at_least_single, cast, default_float
+from distrax_like._misc import (
+    Event,
+    Numeric,
+    Real,
+    Seed,
+    Shape,
+    ShapeLike,
+    as_key,
+    as_shape,
+    at_least_single,
+    cast,
+    default_float,
+)
 from distrax_like._module import Module
 from distrax_like.bijectors import Bijector, bijector_for
 from distrax_like.supports import Support, independent, real
@@ -132,18 +144,22 @@ class Distribution(Module):
         dtypes = [x.dtype for x, _ in self._batch_leaves() if jnp.issubdtype(x.dtype, jnp.floating)]
         return jnp.result_type(*dtypes) if dtypes else default_float()
 
-    def sample(
-        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Seed | None = None
-    ) -> Event:
+    def sample(self, sample_shape: ShapeLike = (), *, seed: Seed | None = None) -> Event:
         """Random draws.
 
         **Arguments:** `sample_shape`: how many, an int or a shape; `seed`: a key from `jax.random.key`.
 
         **Returns:** shape `sample_shape + batch_shape + event_shape`.
 
-        **Raises:** `TypeError` without a seed or where it is no key.
+        **Raises:** `TypeError` without a seed or where it is no key, and for a shape that is no integers; `ValueError`
+        for negative ones.
         """
-        return self._draw(as_key(seed, f"{type(self).__name__}.sample"), sample_shape=as_shape(sample_shape))
+        key, shape = self._key_and_shape(seed, sample_shape, "sample")
+        return self._draw(key, sample_shape=shape)
+
+    def _key_and_shape(self, seed: Seed | None, sample_shape: ShapeLike, method: str) -> tuple[PRNGKeyArray, Shape]:
+        who = f"{type(self).__name__}.{method}"
+        return as_key(seed, who), as_shape(sample_shape, f"{who}: sample_shape")
 
     @compiled("sample_shape")
     def _draw(self, key: PRNGKeyArray, *, sample_shape: Shape) -> Event:
@@ -153,11 +169,11 @@ class Distribution(Module):
         return value
 
     def sample_and_log_prob(
-        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Seed | None = None
+        self, sample_shape: ShapeLike = (), *, seed: Seed | None = None
     ) -> tuple[Event, Real]:
         """Random draws and their log densities in one pass, which for transformed distributions needs no inverse."""
-        key = as_key(seed, f"{type(self).__name__}.sample_and_log_prob")
-        return self._draw_with_log_prob(key, sample_shape=as_shape(sample_shape))
+        key, shape = self._key_and_shape(seed, sample_shape, "sample_and_log_prob")
+        return self._draw_with_log_prob(key, sample_shape=shape)
 
     @compiled("sample_shape")
     def _draw_with_log_prob(self, key: PRNGKeyArray, *, sample_shape: Shape) -> tuple[Event, Real]:
@@ -251,7 +267,8 @@ class Distribution(Module):
 
     @compiled("method")
     def _inverse(self, value: Numeric, *, method: str) -> Event:
-        p = cast(value, self._float_dtype())
+        p = cast(value, self._float_dtype(), self._value_of(method))
+        self._broadcast(p, p.shape, (), method)
         inside = (p > 0) & (p < 1)
         result = getattr(self, f"_{method}")(jnp.where(inside, p, 0.5))
         low, high = self.support.ends()
@@ -294,6 +311,7 @@ class Distribution(Module):
         """The (differential) entropy in nats, of shape `batch_shape`."""
         return jnp.broadcast_to(self._entropy(), self.batch_shape)
 
+    @checked
     @compiled()
     def kl_divergence(self, other: "Distribution") -> Real:
         """The Kullback-Leibler divergence KL(self || other) in nats.
@@ -304,6 +322,7 @@ class Distribution(Module):
 
         return kl_divergence(self, other)
 
+    @checked
     def cross_entropy(self, other: "Distribution") -> Real:
         """-E log other(X) for X from self, in nats: the entropy plus the divergence."""
         return self.entropy() + self.kl_divergence(other)
@@ -317,7 +336,7 @@ class Distribution(Module):
     def _cast(self, value: Numeric, method: str) -> Event:
         """A value in the dtype of densities, checked against the event shape and expanded to the batch."""
         dtype = self._float_dtype()
-        value = cast(value, at_least_single(dtype) if self.support.is_discrete else dtype)
+        value = cast(value, at_least_single(dtype) if self.support.is_discrete else dtype, self._value_of(method))
         event = self.event_shape
         trailing = value.shape[value.ndim - len(event) :] if value.ndim >= len(event) else None
         if trailing != event:
@@ -325,13 +344,19 @@ class Distribution(Module):
                 f"{type(self).__name__}.{method}: the value must end in the event shape {event}, "
                 f"got shape {value.shape}"
             )
-        lead = value.shape[: value.ndim - len(event)]
+        lead = self._broadcast(value, value.shape[: value.ndim - len(event)], event, method)
+        # Hooks and supports whose ends differ over the batch then see one value for each element of it.
+        return jnp.broadcast_to(value, lead + event)
+
+    def _value_of(self, method: str) -> str:
+        return f"{type(self).__name__}.{method}: the value"
+
+    def _broadcast(self, value: Event, lead: Shape, event: Shape, method: str) -> Shape:
+        """The leading shape of a value broadcast with the batch."""
         try:
-            lead = jnp.broadcast_shapes(lead, self.batch_shape)
+            return jnp.broadcast_shapes(lead, self.batch_shape)
         except ValueError:
             raise ValueError(
                 f"{type(self).__name__}.{method}: a value of shape {value.shape} does not broadcast with the batch "
                 f"shape {self.batch_shape} and event shape {event}"
             ) from None
-        # Hooks and supports whose ends differ over the batch then see one value for each element of it.
-        return jnp.broadcast_to(value, lead + event)

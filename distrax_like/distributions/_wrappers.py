@@ -1,14 +1,11 @@
 """Distributions made of one other: batch dimensions as event dimensions, and independent repetition."""
 
-from collections.abc import Sequence
-from typing import SupportsIndex
-
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from distrax_like import supports
-from distrax_like._misc import Event, Real, Shape, as_shape, sum_trailing
+from distrax_like._misc import Event, Real, Shape, ShapeLike, as_shape, sum_trailing
 from distrax_like._module import submodule
 from distrax_like.supports import Support
 
@@ -106,9 +103,9 @@ class Sample(Distribution):
     sample_shape: Shape = eqx.field(static=True)
     distribution: Distribution = submodule()
 
-    def __init__(self, distribution: Distribution, sample_shape: SupportsIndex | Sequence[SupportsIndex] = ()):
+    def __init__(self, distribution: Distribution, sample_shape: ShapeLike = ()):
         self.distribution = distribution
-        self.sample_shape = as_shape(sample_shape)
+        self.sample_shape = as_shape(sample_shape, "Sample: sample_shape")
 
     @property
     def dtype(self):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from distrax_like._misc import Numeric, Real, Seed, as_key, promote
+from distrax_like._arguments import Fraction, NonnegativeInt, NonnegativeNumeric, PositiveNumeric
+from distrax_like._misc import Real, Seed, as_key, promote
 
 from ._hamiltonian import StepSize, as_step_size
 from ._kernel import InterleavedKernel, KernelInfo, LogDensity, Position, TransitionKernel, check_info, check_state
@@ -71,12 +72,12 @@ class DualAveragingStepSizeAdaptation(InterleavedKernel[DualAveragingState, Info
     def __init__(
         self,
         inner_kernel: TransitionKernel[PyTree, Info],
-        num_adaptation_steps: int,
-        target_accept_prob: Numeric = 0.75,
-        exploration_shrinkage: Numeric = 0.05,
+        num_adaptation_steps: NonnegativeInt,
+        target_accept_prob: Fraction = 0.75,
+        exploration_shrinkage: PositiveNumeric = 0.05,
         shrinkage_target: StepSize | None = None,
-        step_count_smoothing: Numeric = 10,
-        decay_rate: Numeric = 0.75,
+        step_count_smoothing: NonnegativeNumeric = 10,
+        decay_rate: PositiveNumeric = 0.75,
     ):
         who, inner = "DualAveragingStepSizeAdaptation", type(inner_kernel).__name__
         if not hasattr(inner_kernel, "step_size"):

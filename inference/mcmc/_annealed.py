@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
+from distrax_like._arguments import checked
 from distrax_like._misc import Seed, as_callable, as_key
-from distrax_like.inference._target import as_position, chains_shape, evaluate
+from distrax_like.inference._target import as_position, chains_shape, density_at
 
 from ._kernel import LogDensity, Position, TransitionKernel
 
@@ -45,6 +46,7 @@ class AnnealedTarget(eqx.Module):
         return (1 - self.fraction) * proposal + self.fraction * target
 
 
+@checked
 def sample_annealed_importance_chain(
     num_steps: SupportsIndex,
     proposal_log_prob_fn: LogDensity,
@@ -109,7 +111,7 @@ def _run(
     dtype = jnp.result_type(*jtu.tree_leaves(position))
 
     def scalar(fn: LogDensity, position: Position) -> Float[Array, ""]:
-        value = jnp.asarray(evaluate(fn, position))
+        value = density_at(fn, position, "sample_annealed_importance_chain")
         if value.shape:
             raise ValueError(
                 "sample_annealed_importance_chain: the log densities of one chain must be scalars, got shape "

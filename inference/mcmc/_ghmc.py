@@ -8,6 +8,7 @@ from equinox import field
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from distrax_like._arguments import NonnegativeNumeric, PositiveInt, checked
 from distrax_like._misc import Numeric, Seed, as_callable, as_key, promote
 from distrax_like.inference._target import as_vectors
 
@@ -16,7 +17,6 @@ from ._hamiltonian import (
     HamiltonianKernel,
     HamiltonianState,
     StepSize,
-    at_least_one,
     hamiltonian_fields,
 )
 from ._kernel import LogDensity, Position
@@ -67,9 +67,9 @@ class GeneralizedHamiltonianMonteCarlo(HamiltonianKernel[PersistentState, Hamilt
         self,
         target_log_prob_fn: LogDensity,
         step_size: StepSize,
-        damping: Numeric,
+        damping: NonnegativeNumeric,
         slice_shift: Numeric | None = None,
-        num_leapfrog_steps: int = 1,
+        num_leapfrog_steps: PositiveInt = 1,
         metric: Metric | None = None,
     ):
         self.target_log_prob_fn, self.step_size, self.metric = hamiltonian_fields(
@@ -77,7 +77,7 @@ class GeneralizedHamiltonianMonteCarlo(HamiltonianKernel[PersistentState, Hamilt
         )
         self.damping = promote(damping)
         self.slice_shift = 0.5 * self.damping if slice_shift is None else promote(slice_shift)
-        self.num_leapfrog_steps = at_least_one(self, num_leapfrog_steps=num_leapfrog_steps)
+        self.num_leapfrog_steps = num_leapfrog_steps
 
     def init(self, position: Position, *, seed: Seed | None = None) -> PersistentState:
         momentum_key, slice_key = jax.random.split(as_key(seed, "GeneralizedHamiltonianMonteCarlo.init"))
@@ -112,13 +112,14 @@ def _wrapped(u: Float[Array, ""]) -> Float[Array, ""]:
     return jnp.mod(u + 1, 2) - 1
 
 
+@checked
 def meads(
     target_log_prob_fn: LogDensity,
     positions: PyTree,
-    num_steps: int = 1000,
+    num_steps: PositiveInt = 1000,
     *,
     seed: Seed,
-    num_folds: int = 4,
+    num_folds: PositiveInt = 4,
     step_size_multiplier: float = 0.5,
     damping_slowdown: float = 1.0,
 ) -> tuple[GeneralizedHamiltonianMonteCarlo, PersistentState]:
@@ -165,7 +166,7 @@ def _meads(
     positions: PyTree,
     seed: Seed,
     num_steps: int,
-    num_folds: int,
+    num_folds: PositiveInt,
     multiplier: float,
     slowdown: float,
 ) -> tuple[GeneralizedHamiltonianMonteCarlo, PersistentState]:

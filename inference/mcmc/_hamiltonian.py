@@ -1,7 +1,7 @@
 """What the Hamiltonian kernels share: state and info, the phase space in the kernel's metric, and the integrator."""
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Annotated, NamedTuple, TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
@@ -10,14 +10,14 @@ import jax.tree_util as jtu
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PyTree
 
-from distrax_like._misc import Numeric, Seed, as_callable, promote
+from distrax_like._misc import Checked, Numeric, Seed, as_callable, check_range, promote
 from distrax_like.inference._target import as_position, part_name, value_and_grad
 
 from ._kernel import Info, LogDensity, Position, TransitionKernel
 from ._metric import DiagonalMetric, Metric
 
 #: A step size as an argument: a number, an array, or a list, tuple or dict of them, one for each part of the state.
-StepSize: TypeAlias = Numeric | dict
+StepSize: TypeAlias = Annotated[Numeric | dict, Checked(lambda x, who: _check_step_size(x, who))]
 
 #: A number of steps, which may be traced.
 Count: TypeAlias = int | Int[Array, ""]
@@ -195,12 +195,11 @@ def hamiltonian_fields(
     return target, as_step_size(step_size), DiagonalMetric() if metric is None else metric
 
 
-def at_least_one(kernel: TransitionKernel, **counts: int) -> int:
-    """The argument given by name. **Raises:** `ValueError` where it is less than 1."""
-    ((name, count),) = counts.items()
-    if count < 1:
-        raise ValueError(f"{type(kernel).__name__}: {name} must be at least 1, got {count}")
-    return count
+def _check_step_size(step_size: object, who: str) -> None:
+    """**Raises:** `TypeError` or `ValueError` unless all are positive numbers, as far as their values are known."""
+    is_tree = isinstance(step_size, list | tuple | dict)
+    for leaf in jtu.tree_leaves(step_size, is_leaf=lambda x: x is None) if is_tree else [step_size]:
+        check_range(leaf, who, above=0)
 
 
 def as_step_size(step_size: StepSize) -> PyTree[Float[Array, "..."]]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from equinox import field
 from jaxtyping import Array, Float, PyTree
 
+from distrax_like._arguments import PositiveInt
 from distrax_like._misc import Seed, as_key
 
 from ._hamiltonian import (
@@ -15,7 +16,6 @@ from ._hamiltonian import (
     HamiltonianState,
     StepSize,
     accepts,
-    at_least_one,
     hamiltonian,
     hamiltonian_fields,
 )
@@ -43,13 +43,13 @@ class UncalibratedHamiltonianMonteCarlo(HamiltonianKernel[HamiltonianState, Unca
         self,
         target_log_prob_fn: LogDensity,
         step_size: StepSize,
-        num_leapfrog_steps: int,
+        num_leapfrog_steps: PositiveInt,
         metric: Metric | None = None,
     ):
         self.target_log_prob_fn, self.step_size, self.metric = hamiltonian_fields(
             self, target_log_prob_fn, step_size, metric
         )
-        self.num_leapfrog_steps = at_least_one(self, num_leapfrog_steps=num_leapfrog_steps)
+        self.num_leapfrog_steps = num_leapfrog_steps
 
     def init(self, position: Position, *, seed: Seed | None = None) -> HamiltonianState:
         return self.initial_state(position)
@@ -80,13 +80,13 @@ class HamiltonianMonteCarlo(HamiltonianKernel[HamiltonianState, HamiltonianInfo]
         self,
         target_log_prob_fn: LogDensity,
         step_size: StepSize,
-        num_leapfrog_steps: int,
+        num_leapfrog_steps: PositiveInt,
         metric: Metric | None = None,
     ):
         self.target_log_prob_fn, self.step_size, self.metric = hamiltonian_fields(
             self, target_log_prob_fn, step_size, metric
         )
-        self.num_leapfrog_steps = at_least_one(self, num_leapfrog_steps=num_leapfrog_steps)
+        self.num_leapfrog_steps = num_leapfrog_steps
 
     def init(self, position: Position, *, seed: Seed | None = None) -> HamiltonianState:
         return self.initial_state(position)

@@ -2,11 +2,11 @@
 
 import abc
 from collections.abc import Callable
-from typing import ClassVar, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-import equinox as eqx
 from jaxtyping import Array, ArrayLike, Bool, PyTree
 
+from distrax_like._arguments import CheckedModule, checked
 from distrax_like._misc import Real, Seed
 
 #: A log density up to a constant: of the parts of a position if that is a tuple, a list or a namedtuple, else of the
@@ -46,7 +46,7 @@ State = TypeVar("State", bound=KernelState)
 Info = TypeVar("Info", covariant=True)
 
 
-class TransitionKernel(eqx.Module, Generic[State, Info]):
+class TransitionKernel(CheckedModule, Generic[State, Info]):
     """A Markov transition that leaves a target density invariant, for one chain.
 
     Both methods are pure and can be driven by hand inside `eqx.filter_jit`, `jax.lax.scan` and `jax.vmap`:
@@ -60,6 +60,12 @@ class TransitionKernel(eqx.Module, Generic[State, Info]):
     array fields, to be replaced with `eqx.tree_at`; the warm-up of `sample` adapts a field `step_size`. State and info
     are pytrees: see `KernelState` and `KernelInfo` for what they have to hold.
     """
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        for name in ("init", "step"):
+            if name in cls.__dict__:
+                setattr(cls, name, checked(cls.__dict__[name]))
 
     #: Whether `step_size`, where there is one, can be adapted by the rate at which steps are accepted.
     step_size_is_adaptable: ClassVar[bool] = True

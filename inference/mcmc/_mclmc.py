@@ -10,6 +10,7 @@ from equinox import field
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from distrax_like._arguments import PositiveInt, PositiveNumeric, checked
 from distrax_like._misc import Numeric, Seed, as_key, promote
 from distrax_like.inference.stats import ess
 
@@ -21,7 +22,6 @@ from ._hamiltonian import (
     PhaseSpace,
     State,
     accepts,
-    at_least_one,
     hamiltonian_fields,
     momentum_dot,
 )
@@ -138,8 +138,8 @@ class MicrocanonicalLangevin(_Microcanonical[MicrocanonicalState]):
     def __init__(
         self,
         target_log_prob_fn: LogDensity,
-        step_size: Numeric,
-        length: Numeric,
+        step_size: PositiveNumeric,
+        length: PositiveNumeric,
         metric: Metric | None = None,
         integrator: str = "mclachlan",
     ):
@@ -208,19 +208,19 @@ class AdjustedMicrocanonicalLangevin(_Microcanonical[HamiltonianState]):
     def __init__(
         self,
         target_log_prob_fn: LogDensity,
-        step_size: Numeric,
-        length: Numeric,
+        step_size: PositiveNumeric,
+        length: PositiveNumeric,
         metric: Metric | None = None,
-        decoherence_length: Numeric | None = None,
+        decoherence_length: PositiveNumeric | None = None,
         integrator: str = "mclachlan",
-        max_num_steps: int = 1000,
+        max_num_steps: PositiveInt = 1000,
     ):
         self.target_log_prob_fn, self.step_size, self.length, self.metric = self._fields(
             target_log_prob_fn, step_size, length, metric, integrator
         )
         self.decoherence_length = promote(decoherence_length)
         self.integrator = integrator
-        self.max_num_steps = at_least_one(self, max_num_steps=max_num_steps)
+        self.max_num_steps = max_num_steps
 
     def init(self, position: Position, *, seed: Seed | None = None) -> HamiltonianState:
         return self.initial_state(position)
@@ -298,6 +298,7 @@ _Module = TypeVar("_Module", bound=eqx.Module)
 _Kernel = TypeVar("_Kernel", MicrocanonicalLangevin, AdjustedMicrocanonicalLangevin)
 
 
+@checked
 def tune_microcanonical_langevin(
     kernel: _Kernel,
     position: Position,

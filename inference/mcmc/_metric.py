@@ -6,10 +6,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distrax_like._misc import Numeric, promote
+from distrax_like._arguments import CheckedModule, PositiveNumeric
+from distrax_like._misc import Numeric, check_numbers, promote
 
 
-class Metric(eqx.Module):
+class Metric(CheckedModule):
     """The inverse mass matrix of a Hamiltonian kernel, S C S with S = diag(`scale`).
 
     It should be near the target's covariance: then a step of one length suits all directions. It acts on the state's
@@ -36,7 +37,7 @@ class DiagonalMetric(Metric):
 
     scale: Float[Array, "..."]
 
-    def __init__(self, scale: Numeric = 1.0):
+    def __init__(self, scale: PositiveNumeric = 1.0):
         self.scale = promote(scale)
 
     def velocity(self, p: Float[Array, " d"]) -> Float[Array, " d"]:
@@ -63,13 +64,16 @@ class DenseMetric(Metric):
     covariance: Float[Array, "d d"]
     factor: Float[Array, "d d"]
 
-    def __init__(self, scale: Numeric, covariance: Numeric, factor: Numeric):
+    def __init__(self, scale: PositiveNumeric, covariance: Numeric, factor: Numeric):
         self.scale, self.covariance, self.factor = promote(scale, covariance, factor)
 
     @classmethod
     def of(cls, covariance: Numeric) -> "DenseMetric":
         """The metric of a symmetric positive definite covariance of the target."""
+        check_numbers(covariance, "DenseMetric.of: covariance")
         covariance = promote(covariance)
+        if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]:
+            raise ValueError(f"DenseMetric.of: covariance must be a square matrix, got shape {covariance.shape}")
         scale = jnp.sqrt(jnp.diagonal(covariance))
         correlation = covariance / (scale[:, None] * scale)
         values, vectors = jnp.linalg.eigh(correlation)
@@ -94,7 +98,7 @@ class LowRankMetric(Metric):
     vectors: Float[Array, "d r"]
     values: Float[Array, " r"]
 
-    def __init__(self, scale: Numeric, vectors: Numeric, values: Numeric):
+    def __init__(self, scale: PositiveNumeric, vectors: Numeric, values: PositiveNumeric):
         self.scale, self.vectors, self.values = promote(scale, vectors, values)
 
     def _apply(self, p: Float[Array, " d"], excess: Float[Array, " r"]) -> Float[Array, " d"]:

@@ -112,8 +112,6 @@ class MetropolisHastings(Calibrated[State]):
     inner_kernel: TransitionKernel[State, ProposalInfo]
 
     def __init__(self, inner_kernel: TransitionKernel[State, ProposalInfo]):
-        if not isinstance(inner_kernel, TransitionKernel):
-            raise TypeError(f"MetropolisHastings: inner_kernel must be a TransitionKernel, got {inner_kernel!r}")
         self.inner_kernel = inner_kernel
 
     def log_density(self) -> LogDensity:

@@ -12,7 +12,8 @@ from equinox import field
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
-from distrax_like._misc import Numeric, Seed, as_key, promote, tree_where
+from distrax_like._arguments import PositiveInt, PositiveNumeric
+from distrax_like._misc import Seed, as_key, promote, tree_where
 
 from ._hamiltonian import (
     MAX_ENERGY_DIFF,
@@ -140,8 +141,8 @@ class NoUTurnSampler(
         self,
         target_log_prob_fn: LogDensity,
         step_size: StepSize,
-        max_tree_depth: int = 10,
-        max_energy_diff: Numeric = MAX_ENERGY_DIFF,
+        max_tree_depth: PositiveInt = 10,
+        max_energy_diff: PositiveNumeric = MAX_ENERGY_DIFF,
         extra_turn_checks: bool = True,
         metric: Metric | None = None,
     ):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from distrax_like._arguments import checked
 from distrax_like._misc import Seed, as_callable, as_key
 from distrax_like.inference._target import log_density
 
@@ -42,6 +43,7 @@ class _UniformWalk(eqx.Module):
         return unravel(x + flat_step_size(self.scale, position, "random_walk_uniform_fn") * noise)
 
 
+@checked
 def random_walk_normal_fn(scale: StepSize = 1.0) -> Proposal:
     """A proposal that adds independent normal noise to every coordinate.
 
@@ -53,6 +55,7 @@ def random_walk_normal_fn(scale: StepSize = 1.0) -> Proposal:
     return _NormalWalk(as_step_size(scale))
 
 
+@checked
 def random_walk_uniform_fn(scale: StepSize = 1.0) -> Proposal:
     """A proposal that adds independent uniform noise between `-scale` and `scale` to every coordinate.
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from distrax_like._misc import Numeric, Real, Seed, as_callable, as_key, promote
+from distrax_like._arguments import NonnegativeNumeric, PositiveNumeric, checked
+from distrax_like._misc import Real, Seed, as_callable, as_key, promote
 from distrax_like.inference._target import as_position, log_density
 
 from ._density import moved
@@ -117,7 +118,8 @@ class _EvenOddSwaps(eqx.Module):
         return jnp.where(step_count % period == 0, swaps, _identity(num_replica, batch_shape))
 
 
-def default_swap_proposal_fn(prob_swap: Numeric) -> SwapProposal:
+@checked
+def default_swap_proposal_fn(prob_swap: PositiveNumeric) -> SwapProposal:
     """Proposes, with probability `prob_swap`, to swap neighbours: either (0, 1), (2, 3), ... or (1, 2), (3, 4), ...,
     each as likely as the other.
 
@@ -127,7 +129,8 @@ def default_swap_proposal_fn(prob_swap: Numeric) -> SwapProposal:
     return _DefaultSwaps(promote(prob_swap))
 
 
-def even_odd_swap_proposal_fn(swap_frequency: Numeric) -> SwapProposal:
+@checked
+def even_odd_swap_proposal_fn(swap_frequency: PositiveNumeric) -> SwapProposal:
     """Proposes every 1 / `swap_frequency` transitions (rounded) to swap neighbours, alternating between (0, 1), (2, 3),
     ... and (1, 2), (3, 4), .... So positions travel along the temperatures rather than diffuse (Syed, Bouchard-Côté,
     Deligiannidis and Doucet, 2022).
@@ -172,7 +175,7 @@ class ReplicaExchangeMC(TransitionKernel[ReplicaExchangeState, ReplicaExchangeIn
     def __init__(
         self,
         target_log_prob_fn: LogDensity | None,
-        inverse_temperatures: Numeric,
+        inverse_temperatures: NonnegativeNumeric,
         make_kernel_fn: Callable[[TemperedTarget], TransitionKernel],
         swap_proposal_fn: SwapProposal | None = None,
         untempered_log_prob_fn: LogDensity | None = None,

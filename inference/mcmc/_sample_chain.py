@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable
-from typing import NamedTuple, SupportsIndex
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,8 +12,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
+from distrax_like._arguments import NonnegativeInt, checked
 from distrax_like._misc import Seed, as_key, require
-from distrax_like.inference._target import ChainsTarget, as_position, chains_shape, evaluate, part_name
+from distrax_like.inference._target import ChainsTarget, as_position, chains_shape, density_at, part_name
 
 from ._kernel import TransitionKernel
 from ._run import CHUNK, CompiledChains, HostLoop, KernelResults, choose_execution, progress
@@ -38,13 +39,14 @@ def _trace_info(_: PyTree, info: PyTree) -> PyTree:
     return info
 
 
+@checked
 def sample_chain(
-    num_results: SupportsIndex,
+    num_results: NonnegativeInt,
     current_state: PyTree,
     previous_kernel_results: KernelResults | None = None,
     kernel: TransitionKernel | None = None,
-    num_burnin_steps: SupportsIndex = 0,
-    num_steps_between_results: SupportsIndex = 0,
+    num_burnin_steps: NonnegativeInt = 0,
+    num_steps_between_results: NonnegativeInt = 0,
     trace_fn: Callable[[PyTree, PyTree], PyTree] | None = _trace_info,
     return_final_kernel_results: bool = False,
     seed: Seed | None = None,
@@ -92,9 +94,7 @@ def sample_chain(
     """
     if not isinstance(kernel, TransitionKernel):
         raise TypeError(f"sample_chain needs a kernel, a TransitionKernel such as NoUTurnSampler, got {kernel!r}")
-    num_results = _count("num_results", num_results)
-    burnin = _count("num_burnin_steps", num_burnin_steps)
-    between = _count("num_steps_between_results", num_steps_between_results)
+    num_results, burnin, between = map(operator.index, (num_results, num_burnin_steps, num_steps_between_results))
     seed = as_key(seed, "sample_chain")
     position = as_position(current_state, "sample_chain")
     chains = chains_shape(kernel.log_density(), position, "sample_chain")
@@ -146,16 +146,6 @@ def _is_traced(tree: PyTree) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jtu.tree_leaves(tree))
 
 
-def _count(name: str, value: SupportsIndex) -> int:
-    try:
-        n = operator.index(value)
-    except TypeError:
-        raise TypeError(f"sample_chain: {name} must be an integer, got {value!r}") from None
-    if n < 0:
-        raise ValueError(f"sample_chain: {name} must not be negative, got {n}")
-    return n
-
-
 def _choose_execution(
     kernel: TransitionKernel, position: PyTree, chains: tuple[int, ...], execution: str | None
 ) -> tuple[TransitionKernel, str]:
@@ -164,7 +154,7 @@ def _choose_execution(
         return kernel, "sequential"
     one = jtu.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape[len(chains) :], x.dtype), position)
     try:
-        separable = eqx.filter_eval_shape(evaluate, kernel.log_density(), one).shape == ()
+        separable = eqx.filter_eval_shape(density_at, kernel.log_density(), one, "sample_chain").shape == ()
     except Exception:  # The user's function may fail in any way at a state without its leading axes.
         separable = False
     if separable:

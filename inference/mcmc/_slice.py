@@ -10,6 +10,7 @@ from equinox import Module, field
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from distrax_like._arguments import NonnegativeInt
 from distrax_like._misc import Seed, as_callable, as_key
 from distrax_like.inference._target import log_density
 
@@ -68,9 +69,7 @@ class SliceSampler(DensityKernel[SliceInfo]):
     step_size: PyTree[Float[Array, "..."]]
     max_doublings: int = field(static=True)
 
-    def __init__(self, target_log_prob_fn: LogDensity, step_size: StepSize, max_doublings: int):
-        if max_doublings < 0:
-            raise ValueError(f"SliceSampler: max_doublings must not be negative, got {max_doublings}")
+    def __init__(self, target_log_prob_fn: LogDensity, step_size: StepSize, max_doublings: NonnegativeInt):
         self.target_log_prob_fn = as_callable(target_log_prob_fn, "SliceSampler: target_log_prob_fn")
         self.step_size = as_step_size(step_size)
         self.max_doublings = max_doublings

@@ -9,7 +9,8 @@ import jax.tree_util as jtu
 from equinox import field
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
-from distrax_like._misc import Numeric, Seed, as_key, promote
+from distrax_like._arguments import NonnegativeInt, PositiveInt, PositiveNumeric, checked
+from distrax_like._misc import Seed, as_key, promote
 from distrax_like.inference._target import as_vectors
 
 from ._hamiltonian import (
@@ -18,7 +19,6 @@ from ._hamiltonian import (
     HamiltonianState,
     StepSize,
     accepts,
-    at_least_one,
     hamiltonian_fields,
 )
 from ._kernel import LogDensity, Position
@@ -64,15 +64,15 @@ class DynamicHamiltonianMonteCarlo(HamiltonianKernel[DynamicState, HamiltonianIn
         self,
         target_log_prob_fn: LogDensity,
         step_size: StepSize,
-        trajectory_length: Numeric,
-        max_leapfrog_steps: int = 1000,
+        trajectory_length: PositiveNumeric,
+        max_leapfrog_steps: PositiveInt = 1000,
         metric: Metric | None = None,
     ):
         self.target_log_prob_fn, self.step_size, self.metric = hamiltonian_fields(
             self, target_log_prob_fn, step_size, metric
         )
         self.trajectory_length = promote(trajectory_length)
-        self.max_leapfrog_steps = at_least_one(self, max_leapfrog_steps=max_leapfrog_steps)
+        self.max_leapfrog_steps = max_leapfrog_steps
 
     def init(self, position: Position, *, seed: Seed | None = None) -> DynamicState:
         return _indexed(self.initial_state(position), jnp.zeros((), jnp.int32))
@@ -179,16 +179,17 @@ class _Learnt(eqx.Module):
     principal: Array
 
 
+@checked
 def sample_snaper_hmc(
     target_log_prob_fn: LogDensity,
     positions: Position,
-    num_adaptation_steps: int = 1000,
+    num_adaptation_steps: NonnegativeInt = 1000,
     *,
     seed: Seed,
     criterion: str = "snaper",
-    init_step_size: Numeric = 0.1,
-    num_mala_steps: int = 100,
-    max_leapfrog_steps: int = 1000,
+    init_step_size: PositiveNumeric = 0.1,
+    num_mala_steps: NonnegativeInt = 100,
+    max_leapfrog_steps: PositiveInt = 1000,
     trajectory_length_adaptation_rate: float = 0.05,
     target_accept_prob: float = 0.8,
     ema_factor: float = 8.0,
@@ -242,7 +243,7 @@ def _learn(
     positions: Position,
     seed: Seed,
     num_steps: int,
-    num_mala_steps: int,
+    num_mala_steps: NonnegativeInt,
     criterion: str,
     rates: tuple[float, float, float],
 ) -> tuple[DynamicHamiltonianMonteCarlo, DynamicState]:

@@ -9,7 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from distrax_like._misc import Numeric, as_callable, promote, require, tree_where
+from distrax_like._arguments import Count, NonnegativeNumeric, PositiveInt, checked
+from distrax_like._misc import (
+    Numeric,
+    as_callable,
+    check_callable,
+    check_numbers,
+    describe,
+    promote,
+    require,
+    tree_where,
+)
 
 from ._directions import Direction, bfgs, dot, lbfgs, remember
 from ._line_search import LineSearch, advance, begin
@@ -63,18 +73,19 @@ def converged_any(converged: Bool[Array, "*batch"], failed: Bool[Array, "*batch"
     return jnp.any(converged) | jnp.all(failed)
 
 
+@checked
 def bfgs_minimize(
     value_and_gradients_function: Callable[..., Any],
     initial_position: PyTree,
-    tolerance: Numeric = 1e-8,
-    x_tolerance: Numeric = 0,
-    f_relative_tolerance: Numeric = 0,
+    tolerance: NonnegativeNumeric = 1e-8,
+    x_tolerance: NonnegativeNumeric = 0,
+    f_relative_tolerance: NonnegativeNumeric = 0,
     initial_inverse_hessian_estimate: Numeric | None = None,
     scale_initial_inverse_hessian: bool = True,
-    max_iterations: int | Int[Array, ""] = 50,
+    max_iterations: Count = 50,
     stopping_condition: Callable[..., Any] | None = None,
-    max_line_search_iterations: int | Int[Array, ""] = 50,
-    f_absolute_tolerance: Numeric = 0,
+    max_line_search_iterations: Count = 50,
+    f_absolute_tolerance: NonnegativeNumeric = 0,
 ) -> BFGSOptimizerResults:
     """Minimizes a smooth function with BFGS and a line search for the strong Wolfe conditions.
 
@@ -120,25 +131,26 @@ def bfgs_minimize(
         problem.flat.dtype,
     )  # fmt: skip
     search = Search(problem.evaluate, method, limits)
-    final, finite = _run(search, problem.flat, stopping_condition or converged_all, None)
+    final, finite = _run(search, problem.flat, _rule(stopping_condition, "bfgs_minimize"), None)
     estimate = _batch_first(final.memory.inverse_hessian)
     results = BFGSOptimizerResults(**_common(final, problem), inverse_hessian_estimate=estimate)
     return require(results, finite, _not_finite("bfgs_minimize"))
 
 
+@checked
 def lbfgs_minimize(
     value_and_gradients_function: Callable[..., Any],
     initial_position: PyTree = None,
     previous_optimizer_results: LBFGSOptimizerResults | None = None,
-    num_correction_pairs: int = 10,
-    tolerance: Numeric = 1e-8,
-    x_tolerance: Numeric = 0,
-    f_relative_tolerance: Numeric = 0,
+    num_correction_pairs: PositiveInt = 10,
+    tolerance: NonnegativeNumeric = 1e-8,
+    x_tolerance: NonnegativeNumeric = 0,
+    f_relative_tolerance: NonnegativeNumeric = 0,
     initial_inverse_hessian_estimate: Numeric | None = None,
-    max_iterations: int | Int[Array, ""] = 50,
+    max_iterations: Count = 50,
     stopping_condition: Callable[..., Any] | None = None,
-    max_line_search_iterations: int | Int[Array, ""] = 50,
-    f_absolute_tolerance: Numeric = 0,
+    max_line_search_iterations: Count = 50,
+    f_absolute_tolerance: NonnegativeNumeric = 0,
 ) -> LBFGSOptimizerResults:
     """Minimizes a smooth function of many variables with L-BFGS; stops, batches and fails as `bfgs_minimize` does.
 
@@ -177,11 +189,18 @@ def lbfgs_minimize(
             previous.num_objective_evaluations, previous.position_deltas, previous.gradient_deltas,
         )  # fmt: skip
     search = Search(problem.evaluate, LBFGS(pairs), limits)
-    final, finite = _run(search, problem.flat, stopping_condition or converged_all, earlier)
+    final, finite = _run(search, problem.flat, _rule(stopping_condition, "lbfgs_minimize"), earlier)
     scale = final.memory.scale[:, None]
     s, y = (_batch_first(x * scale) for x in (final.memory.position_deltas, final.memory.gradient_deltas))
     results = LBFGSOptimizerResults(**_common(final, problem), position_deltas=s, gradient_deltas=y)
     return require(results, finite, _not_finite("lbfgs_minimize"))
+
+
+def _rule(stopping_condition: Callable[..., Any] | None, who: str) -> Callable[..., Any]:
+    if stopping_condition is None:
+        return converged_all
+    check_callable(stopping_condition, f"{who}: stopping_condition", "converged", "failed")
+    return stopping_condition
 
 
 class _Evaluate(eqx.Module):
@@ -214,28 +233,32 @@ class _Problem:
     evaluate: _Evaluate
 
     def __init__(self, fn: Callable[..., Any], position: PyTree, who: str):
-        fn = as_callable(fn, "value_and_gradients_function")
-        leaves, treedef = jax.tree.flatten(position)
+        fn = as_callable(fn, f"{who}: value_and_gradients_function")
+        leaves, treedef = jax.tree.flatten(position, is_leaf=lambda x: x is None)
         structure: Any = treedef
         if not leaves:
             raise ValueError(f"{who} needs an initial_position with at least one array, got {position!r}")
+        for leaf in leaves:
+            check_numbers(leaf, f"{who}: initial_position")
         arrays = promote(*leaves)
         arrays = [arrays] if len(leaves) == 1 else list(arrays)
         shapes = [x.shape for x in arrays]
         out = eqx.filter_eval_shape(fn, jax.tree.unflatten(treedef, arrays))
         if not isinstance(out, tuple | list) or len(out) != 2:
-            raise TypeError(f"value_and_gradients_function must return a pair (value, gradient), got {out!r}")
+            raise TypeError(
+                f"{who}: value_and_gradients_function must return a pair (value, gradient), got {describe(out)}"
+            )
         value, gradient = out
         batch = jnp.shape(value)
         for shape in shapes:
             if shape[: len(batch)] != batch:
                 raise ValueError(
-                    f"value_and_gradients_function returns values of shape {batch}, which is not how the shape {shape} "
-                    "of initial_position begins: it must return one value for each problem of the batch"
+                    f"{who}: value_and_gradients_function returns values of shape {batch}, which is not how the "
+                    f"shape {shape} of initial_position begins: it must return one value for each problem of the batch"
                 )
         if jax.tree.structure(gradient) != structure or [jnp.shape(x) for x in jax.tree.leaves(gradient)] != shapes:
             raise ValueError(
-                "value_and_gradients_function must return a gradient like initial_position, "
+                f"{who}: value_and_gradients_function must return a gradient like initial_position, "
                 f"{jax.tree.unflatten(treedef, shapes)}, got {jax.tree.map(jnp.shape, gradient)}"
             )
         self.batch = batch

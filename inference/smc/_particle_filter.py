@@ -11,6 +11,7 @@ import jax.tree_util as jtu
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, PyTree
 
+from distrax_like._arguments import PositiveInt, checked
 from distrax_like._misc import Seed, as_callable, as_key
 from distrax_like.inference._resampling import ess_below_threshold, resample_systematic
 
@@ -158,19 +159,20 @@ def _density(distribution: Any, value: Any, what: str) -> Array:
     return log_prob
 
 
+@checked
 def particle_filter(
     observations: PyTree,
     initial_state_prior: Any,
     transition_fn: Callable[..., Any],
     observation_fn: Callable[..., Any],
-    num_particles: int,
+    num_particles: PositiveInt,
     initial_state_proposal: Any = None,
     proposal_fn: Callable[..., Any] | None = None,
     resample_fn: Callable[..., Any] = resample_systematic,
     resample_criterion_fn: Callable[..., Any] | None = ess_below_threshold,
     unbiased_gradients: bool = True,
     rejuvenation_kernel_fn: Callable[..., Any] | None = None,
-    num_transitions_per_observation: int = 1,
+    num_transitions_per_observation: PositiveInt = 1,
     trace_fn: Callable[..., Any] = _default_trace,
     trace_criterion_fn: Callable[..., Any] | None = _every_step,
     static_trace_allocation_size: int | None = None,
@@ -211,8 +213,6 @@ def particle_filter(
     who = "particle_filter"
     key = as_key(seed, who)
     every = num_transitions_per_observation
-    if num_particles < 1 or every < 1:
-        raise ValueError(f"{who}: num_particles and num_transitions_per_observation must be at least 1")
     observations = jtu.tree_map(jnp.asarray, observations)
     lengths = {x.shape[:1] for x in jtu.tree_leaves(observations)}
     if len(lengths) != 1 or lengths & {(), (0,)}:
@@ -315,19 +315,20 @@ class Trajectories(NamedTuple):
     incremental_log_marginal_likelihoods: Any
 
 
+@checked
 def infer_trajectories(
     observations: PyTree,
     initial_state_prior: Any,
     transition_fn: Callable[..., Any],
     observation_fn: Callable[..., Any],
-    num_particles: int,
+    num_particles: PositiveInt,
     initial_state_proposal: Any = None,
     proposal_fn: Callable[..., Any] | None = None,
     resample_fn: Callable[..., Any] = resample_systematic,
     resample_criterion_fn: Callable[..., Any] | None = ess_below_threshold,
     unbiased_gradients: bool = True,
     rejuvenation_kernel_fn: Callable[..., Any] | None = None,
-    num_transitions_per_observation: int = 1,
+    num_transitions_per_observation: PositiveInt = 1,
     seed: Seed | None = None,
 ) -> Trajectories:
     """Paths of the states given all observations, from a particle filter.

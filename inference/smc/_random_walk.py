@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from distrax_like._arguments import PositiveInt, checked
 from distrax_like._misc import Seed, as_callable, as_key, promote, tree_where
 from distrax_like.inference._target import as_vectors, log_density
 from distrax_like.inference.mcmc import (
@@ -74,7 +75,8 @@ def make_rwmh_kernel_fn(target_log_prob_fn: Callable[..., Any], init_state: PyTr
     return CloudRandomWalk(target_log_prob_fn, scalings, factor)
 
 
-def gen_make_hmc_kernel_fn(num_leapfrog_steps: int = 10) -> Callable[[Callable[..., Any], PyTree, Any], Any]:
+@checked
+def gen_make_hmc_kernel_fn(num_leapfrog_steps: PositiveInt = 10) -> Callable[[Callable[..., Any], PyTree, Any], Any]:
     """A function that makes Hamiltonian Monte Carlo kernels, like `make_rwmh_kernel_fn`: the metric is the diagonal of
     the particles' variances, `scalings` the step size."""
 

@@ -11,11 +11,12 @@ import jax.tree_util as jtu
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, PyTree
 
+from distrax_like._arguments import Fraction, PositiveInt, checked
 from distrax_like._misc import Seed, as_callable, as_key
 from distrax_like.distributions import JointDistributionPinned, UnconstrainedDensity
 from distrax_like.inference._resampling import resample_systematic
 from distrax_like.inference._start import prior_draw
-from distrax_like.inference._target import as_position, evaluate
+from distrax_like.inference._target import as_position, density_at
 from distrax_like.inference.mcmc._replica_exchange import TemperedTarget
 from distrax_like.math import find_root_chandrupatla
 
@@ -88,22 +89,23 @@ class _Terms(eqx.Module):
         return sum((v for k, v in terms.items() if (k in self.density.pinned.pins) == self.pinned), jnp.zeros(()))
 
 
+@checked
 def sample_sequential_monte_carlo(
     prior_log_prob_fn: Any,
     likelihood_log_prob_fn: Any = None,
     current_state: Any = None,
-    min_num_steps: int = 2,
-    max_num_steps: int = 25,
-    max_stage: int = 100,
+    min_num_steps: PositiveInt = 2,
+    max_num_steps: PositiveInt = 25,
+    max_stage: PositiveInt = 100,
     make_kernel_fn: Callable[..., Any] = make_rwmh_kernel_fn,
     tuning_fn: Callable[..., Any] = simple_heuristic_tuning,
     make_tempered_target_log_prob_fn: Callable[..., Any] = default_make_tempered_target_log_prob_fn,
     resample_fn: Callable[..., Any] | None = resample_systematic,
-    ess_threshold_ratio: float = 0.5,
+    ess_threshold_ratio: Fraction = 0.5,
     parallel_iterations: int = 10,
     seed: Seed | None = None,
     *,
-    num_particles: int = 1000,
+    num_particles: PositiveInt = 1000,
 ) -> TemperedSamples:
     """Moves particles from the prior to the posterior through prior × likelihoodᵝ, and estimates its integral.
 
@@ -147,12 +149,8 @@ def sample_sequential_monte_carlo(
     """
     who = "sample_sequential_monte_carlo"
     seed = as_key(seed, who)
-    if not 1 <= min_num_steps <= max_num_steps:
-        raise ValueError(f"{who}: needs 1 <= min_num_steps <= max_num_steps, got {min_num_steps} and {max_num_steps}")
-    if max_stage < 1 or not 0 < ess_threshold_ratio < 1:
-        raise ValueError(
-            f"{who}: needs max_stage >= 1 and 0 < ess_threshold_ratio < 1, got {max_stage} and {ess_threshold_ratio}"
-        )
+    if min_num_steps > max_num_steps:
+        raise ValueError(f"{who}: needs min_num_steps <= max_num_steps, got {min_num_steps} and {max_num_steps}")
     start_key, run_key = jax.random.split(seed)
     density = prior_log_prob_fn
     if isinstance(density, JointDistributionPinned):
@@ -223,7 +221,7 @@ def _run(functions: Any, particles: PyTree, counts: tuple[int, int, int], ratio:
 
     def log_likelihoods(particles: PyTree) -> Array:
         def one(particle: PyTree) -> Array:
-            value = jnp.asarray(evaluate(likelihood, particle))
+            value = density_at(likelihood, particle, "sample_sequential_monte_carlo")
             if value.shape:
                 raise ValueError(
                     "sample_sequential_monte_carlo: the log likelihood of one particle must be a scalar, got shape "

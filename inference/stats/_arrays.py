@@ -2,16 +2,29 @@
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from distrax_like._misc import Numeric, promote
+from distrax_like._misc import Checked, Numeric, as_count, check_numbers, describe, promote
 
-Axis = int | Sequence[int] | None
+Axis = Annotated[int | Sequence[int] | None, Checked(lambda x, who: _check_axis(x, who))]
+
+#: Numbers that may be complex.
+Numbers = Annotated[Numeric, Checked(lambda x, who: _check_complex(x, who))]
+
+
+def _check_axis(axis: Any, who: str) -> None:
+    for i in () if axis is None else axis if isinstance(axis, Sequence) and not isinstance(axis, str) else (axis,):
+        as_count(i, who, least=-(2**31))
+
+
+def _check_complex(x: Any, who: str) -> None:
+    if not (isinstance(x, complex) or (isinstance(x, jax.Array | np.ndarray) and jnp.iscomplexobj(x))):
+        check_numbers(x, who)
 
 
 def as_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
@@ -87,16 +100,27 @@ def lagged_products(x: Array, lags: int, average: Callable[[Array], Array] = lam
 def map_draws(fn: Callable[[Array], Array], draws: PyTree, who: str, ndim: int = 2) -> PyTree:
     """`fn` of every leaf of `draws`, as floats, after a check that it has axes of draws and chains."""
 
+    if not jax.tree.leaves(draws):
+        raise TypeError(f"{who} takes draws, an array or a pytree of arrays, got {describe(draws)}")
+
     def one(x: Numeric) -> Array:
+        check_numbers(x, f"{who}: draws")
         x = promote(x)
         if x.ndim < ndim:
             raise ValueError(
                 f"{who} takes draws of shape (draw, chain, ...), got shape {x.shape}"
                 + (": for one chain write draws[:, None]" if x.ndim == 1 else "")
             )
+        if 0 in x.shape[:ndim]:
+            raise ValueError(f"{who} needs at least one draw of one chain, got shape {x.shape}")
+        if not x.size:
+            # There is nothing to compute for events of length zero; the shape is that of events of length one.
+            like = jax.ShapeDtypeStruct((*x.shape[:ndim], *(n or 1 for n in x.shape[ndim:])), x.dtype)
+            out = jax.eval_shape(fn, like)
+            return jnp.zeros(x.shape[x.ndim - out.ndim :], out.dtype)
         return fn(x)
 
-    return jax.tree.map(one, draws, is_leaf=lambda x: isinstance(x, list) and _is_numbers(x))
+    return jax.tree.map(one, draws, is_leaf=lambda x: x is None or (isinstance(x, list) and _is_numbers(x)))
 
 
 def _is_numbers(x: Any) -> bool:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from distrax_like._arguments import checked
 from distrax_like._misc import Seed, as_callable, as_key
 from distrax_like.distributions._joint import JointDistribution, JointDistributionPinned
 
@@ -33,6 +34,7 @@ class SimulationBasedCalibration(eqx.Module):
         return {name: uniformity_p_value(x, self.num_draws + 1) for name, x in self.ranks.items()}
 
 
+@checked
 def simulation_based_calibration(
     joint: JointDistribution, observed: str | Sequence[str], sample_posterior: Callable[[Any, Any], Any],
     num_simulations: int, *, seed: Seed, thin: int = 1, batch_size: int | None = None, traced: bool = True,
@@ -166,6 +168,7 @@ class PosteriorPredictiveCheck(eqx.Module):
         return jax.tree.map(share, self.replicated, self.observed)
 
 
+@checked
 def posterior_predictive_check(
     pinned: JointDistributionPinned, draws: PyTree, statistics: Callable[[dict[str, Array]], PyTree], *, seed: Seed,
     observed: Sequence[str] | None = None,

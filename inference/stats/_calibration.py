@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from distrax_like._arguments import PositiveInt, checked
 from distrax_like._misc import Numeric, promote
 
 from ._quantiles import quantiles
@@ -20,6 +21,7 @@ class BrierDecomposition(NamedTuple):
     reliability: Float[Array, "..."]
 
 
+@checked
 def brier_score(labels: Numeric, logits: Numeric) -> Float[Array, "..."]:
     """Σ_i p_i² - 2 p_label of each prediction: smaller is better, and least on average for true probabilities.
 
@@ -36,6 +38,7 @@ def _score(labels: Array, logits: Array) -> Array:
     return jnp.sum(probs**2, -1) - 2 * chosen
 
 
+@checked
 def brier_decomposition(labels: Numeric, logits: Numeric) -> BrierDecomposition:
     """The parts of the mean Brier score, with predictions put together by their likeliest class.
 
@@ -65,8 +68,9 @@ def _decomposition(labels: Array, logits: Array) -> BrierDecomposition:
     return BrierDecomposition(-jnp.sum(overall**2, -1), resolution, jnp.mean(jnp.sum((probs - observed) ** 2, -1), -1))
 
 
+@checked
 def expected_calibration_error(
-    num_bins: int, logits: Numeric | None = None, labels_true: Numeric | None = None,
+    num_bins: PositiveInt, logits: Numeric | None = None, labels_true: Numeric | None = None,
     labels_predicted: Numeric | None = None,
 ) -> Float[Array, ""]:  # fmt: skip
     """The mean distance between predicted probabilities and frequencies of correct predictions, by bins.
@@ -104,8 +108,9 @@ class CalibrationQuantiles(NamedTuple):
     bucket: Int[Array, "..."]
 
 
+@checked
 def expected_calibration_error_quantiles(
-    hit: Numeric, pred_log_prob: Numeric, num_buckets: int = 20, axis: int = 0, log_space_buckets: bool = False
+    hit: Numeric, pred_log_prob: Numeric, num_buckets: PositiveInt = 20, axis: int = 0, log_space_buckets: bool = False
 ) -> CalibrationQuantiles:
     """The expected calibration error with buckets of equal numbers of predictions.
 

@@ -17,6 +17,8 @@ import jax.scipy.special as jsp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
+from distrax_like._arguments import checked
+from distrax_like._misc import check_range
 from distrax_like.special import ndtri
 
 from ._arrays import center, lagged_products, map_draws
@@ -63,6 +65,7 @@ def rhat_nested(
     num_superchains: int | None = None,
     split_chains: bool = True,
 ) -> PyTree: ...
+@checked
 def rhat_nested(
     draws: PyTree, superchain_ids: Sequence[int] | None = None, *, num_superchains: int | None = None,
     split_chains: bool = True,
@@ -137,7 +140,7 @@ def ess(draws: PyTree, kind: str = "bulk", prob: float | tuple[float, float] | N
     if kind == "tail":
         prob = (0.05, 0.95) if prob is None else prob if isinstance(prob, tuple) else (prob, 1 - prob)
     given = prob if isinstance(prob, tuple) else () if prob is None else (prob,)
-    probs = tuple(map(_as_prob, given))
+    probs = tuple(_as_prob(p, "ess") for p in given)
     return map_draws(lambda x: _ess_of_kind(x, kind, probs), draws, "ess")
 
 
@@ -199,7 +202,7 @@ def mcse_quantile(draws: PyTree, prob: float) -> PyTree:
     It is half the distance between two draws, between which the quantile lies with the probability with which a normal
     variable is within one standard deviation of its mean.
     """
-    prob = _as_prob(prob)
+    prob = _as_prob(prob, "mcse_quantile")
     return map_draws(lambda x: _mcse_quantile(x, prob), draws, "mcse_quantile")
 
 
@@ -221,11 +224,9 @@ def e_bfmi(energy: PyTree) -> PyTree:
     return map_draws(_e_bfmi, energy, "e_bfmi", ndim=1)
 
 
-def _as_prob(prob: float) -> float:
-    prob = float(prob)
-    if not 0 <= prob <= 1:
-        raise ValueError(f"prob must lie between 0 and 1, got {prob}")
-    return prob
+def _as_prob(prob: float, who: str) -> float:
+    check_range(prob, f"{who}: prob", least=0, most=1)
+    return float(prob)
 
 
 def split_chains(x: Draws) -> Float[Array, "half chains ..."]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from distrax_like._arguments import checked
 from distrax_like._misc import Numeric, promote
 from distrax_like.math import log_cumsum_exp
 
@@ -15,6 +16,7 @@ from ._arrays import Axis, as_axes
 Two = tuple[Float[Array, "..."], Float[Array, "..."]]
 
 
+@checked
 def log_loosum_exp(logx: Numeric, axis: Axis = None, keepdims: bool = False) -> Two:
     """log Σ_{j ≠ i} exp(logx_j) for each i, and log Σ_j exp(logx_j), over some axes.
 
@@ -26,18 +28,21 @@ def log_loosum_exp(logx: Numeric, axis: Axis = None, keepdims: bool = False) -> 
     return left_out, total
 
 
+@checked
 def log_loomean_exp(logx: Numeric, axis: Axis = None, keepdims: bool = False) -> Two:
     """The logs of means in place of the sums of `log_loosum_exp`."""
     left_out, _, total, n = _leave_one_out(logx, axis, keepdims)
     return left_out - jnp.log(jnp.maximum(n - 1, 1)), total - jnp.log(n)
 
 
+@checked
 def log_soosum_exp(logx: Numeric, axis: Axis = None, keepdims: bool = False) -> Two:
     """`log_loosum_exp`, with the geometric mean of the others in place of the term left out."""
     left_out, log_mean, total, _ = _leave_one_out(logx, axis, keepdims)
     return jnp.logaddexp(left_out, log_mean), total
 
 
+@checked
 def log_soomean_exp(logx: Numeric, axis: Axis = None, keepdims: bool = False) -> Two:
     """`log_loomean_exp`, with the geometric mean of the others in place of the term left out."""
     left_out, log_mean, total, n = _leave_one_out(logx, axis, keepdims)

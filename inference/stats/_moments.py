@@ -8,14 +8,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from distrax_like._arguments import checked
 from distrax_like._misc import Numeric, cast, promote
 from distrax_like.math import reduce_logmeanexp
 
-from ._arrays import Axis, as_axes, as_numbers, center, lagged_products, rounded_mean
+from ._arrays import Axis, Numbers, as_axes, as_numbers, center, lagged_products, rounded_mean
 
 
+@checked
 def auto_correlation(
-    x: Numeric, axis: int = -1, max_lags: int | None = None, center: bool = True, normalize: bool = True
+    x: Numbers, axis: int = -1, max_lags: int | None = None, center: bool = True, normalize: bool = True
 ) -> Array:
     """The autocorrelation along an axis, (1 / (n - k)) Σ_i w[i + k] conj(w[i]) for lags k = 0, 1, ....
 
@@ -50,8 +52,9 @@ def _lagged_means(x: Array, lags: int, center: bool, normalize: bool) -> Array:
     return out / out[:1] if normalize else out
 
 
+@checked
 def covariance(
-    x: Numeric, y: Numeric | None = None, sample_axis: Axis = 0, event_axis: Axis = -1, keepdims: bool = False
+    x: Numbers, y: Numbers | None = None, sample_axis: Axis = 0, event_axis: Axis = -1, keepdims: bool = False
 ) -> Array:
     """The covariance of samples, Σ (x - mean x) conj(y - mean y) / N.
 
@@ -102,18 +105,21 @@ def _covariance(x: Array, y: Array, samples: tuple[int, ...], events: tuple[int,
     return out
 
 
-def variance(x: Numeric, sample_axis: Axis = 0, keepdims: bool = False) -> Array:
+@checked
+def variance(x: Numbers, sample_axis: Axis = 0, keepdims: bool = False) -> Array:
     """The variance of samples, with a divisor of N. **Arguments:** see `covariance`."""
     return jnp.real(covariance(x, None, sample_axis, None, keepdims))
 
 
-def stddev(x: Numeric, sample_axis: Axis = 0, keepdims: bool = False) -> Array:
+@checked
+def stddev(x: Numbers, sample_axis: Axis = 0, keepdims: bool = False) -> Array:
     """The standard deviation of samples, with a divisor of N. **Arguments:** see `covariance`."""
     return jnp.sqrt(variance(x, sample_axis, keepdims))
 
 
+@checked
 def correlation(
-    x: Numeric, y: Numeric | None = None, sample_axis: Axis = 0, event_axis: Axis = -1, keepdims: bool = False
+    x: Numbers, y: Numbers | None = None, sample_axis: Axis = 0, event_axis: Axis = -1, keepdims: bool = False
 ) -> Array:
     """Pearson's correlation of samples. **Arguments, returns, raises:** see `covariance`. NaN for constant samples."""
 
@@ -125,11 +131,13 @@ def correlation(
     return covariance(unit(x), None if y is None else unit(y), sample_axis, event_axis, keepdims)
 
 
-def cholesky_covariance(x: Numeric, sample_axis: Axis = 0, keepdims: bool = False) -> Array:
+@checked
+def cholesky_covariance(x: Numbers, sample_axis: Axis = 0, keepdims: bool = False) -> Array:
     """The lower Cholesky factor of the covariance of vectors, those along the last axis."""
     return jnp.linalg.cholesky(covariance(x, None, sample_axis, -1, keepdims))
 
 
+@checked
 def cumulative_variance(x: Numeric, sample_axis: int = 0) -> Float[Array, "..."]:
     """The variances of the first sample, the first two, the first three, ..., each with its number as divisor."""
     x = jnp.moveaxis(promote(x), sample_axis, 0)
@@ -145,6 +153,7 @@ def _cumulative_variance(x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
     return squares / (before + 1)
 
 
+@checked
 def log_average_probs(
     logits: Numeric, sample_axis: Axis = 0, event_axis: Axis = None, keepdims: bool = False
 ) -> Float[Array, "..."]:
@@ -165,6 +174,7 @@ def log_average_probs(
     return reduce_logmeanexp(log_probs, samples, keepdims)
 
 
+@checked
 def windowed_mean(
     x: Numeric, low_indices: Numeric | None = None, high_indices: Numeric | None = None, axis: int = 0
 ) -> Float[Array, "..."]:
@@ -180,6 +190,7 @@ def windowed_mean(
     return _windows(x, low_indices, high_indices, axis)[0]
 
 
+@checked
 def windowed_variance(
     x: Numeric, low_indices: Numeric | None = None, high_indices: Numeric | None = None, axis: int = 0
 ) -> Float[Array, "..."]:
@@ -256,6 +267,7 @@ class MovingMeanVariance(NamedTuple):
     zero_debias_count: Array | None = None
 
 
+@checked
 def assign_moving_mean_variance(
     value: Numeric, moving_mean: Numeric, moving_variance: Numeric | None = None,
     zero_debias_count: Numeric | None = None, decay: Numeric = 0.99, axis: Axis = (),
@@ -287,6 +299,7 @@ def assign_moving_mean_variance(
     return MovingMeanVariance(new_mean, old + (1 - decay) * (decay * squares - old), count)
 
 
+@checked
 def moving_mean_variance_zero_debiased(
     moving_mean: Numeric, moving_variance: Numeric | None = None, zero_debias_count: Numeric | None = None,
     decay: Numeric = 0.99,
@@ -308,6 +321,7 @@ def _bias(count: Numeric, decay: Array) -> Array:
     return jnp.where(t > 0, -jnp.expm1(jnp.where(t > 0, t, 1) * jnp.log(decay)), 1)
 
 
+@checked
 def assign_log_moving_mean_exp(
     log_value: Numeric, moving_log_mean_exp: Numeric, zero_debias_count: None = None, decay: Numeric = 0.99
 ) -> Float[Array, "..."]:

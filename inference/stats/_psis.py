@@ -11,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
+from distrax_like._arguments import PositiveInt, checked
 from distrax_like._misc import Numeric, promote
 from distrax_like.math import reduce_logmeanexp
 
@@ -21,6 +22,7 @@ from ._diagnostics import ess
 _MIN_TAIL = 5
 
 
+@checked
 def psis(
     log_ratios: Numeric, r_eff: Numeric = 1.0, axis: Axis = (0, 1)
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
@@ -57,7 +59,8 @@ def psis(
     return jnp.moveaxis(moved, range(len(axes)), axes), k
 
 
-def pareto_k_threshold(num_samples: int) -> float:
+@checked
+def pareto_k_threshold(num_samples: PositiveInt) -> float:
     """min(1 - 1 / log10(S), 0.7): with a larger k the smoothed weights of S draws are unreliable."""
     return min(1 - 1 / math.log10(num_samples), 0.7) if num_samples > 1 else -math.inf
 
@@ -191,6 +194,7 @@ def _standard_error(x: Array) -> Array:
     return jnp.sqrt(n * jnp.sum(center(x, 0) ** 2) / (n - 1)) if n > 1 else jnp.full((), jnp.nan, x.dtype)
 
 
+@checked
 def loo(log_likelihood: Numeric, r_eff: Numeric | None = None) -> LOO:
     """Leave-one-out cross-validation without fitting again, by `psis` with weights 1 / likelihood.
 
@@ -216,6 +220,7 @@ def loo(log_likelihood: Numeric, r_eff: Numeric | None = None) -> LOO:
     return LOO(elpd, reduce_logmeanexp(logp, (0, 1)) - elpd, k, samples)
 
 
+@checked
 def waic(log_likelihood: Numeric) -> WAIC:
     """The widely applicable information criterion: the log predictive density minus its variance over the posterior.
 
@@ -256,6 +261,7 @@ class Comparison(eqx.Module):
         return "\n".join(lines)
 
 
+@checked
 def compare(results: Mapping[str, LOO | WAIC] | Sequence[LOO | WAIC]) -> Comparison:
     """Models side by side, by what `loo` or `waic` found for the same observations.
 

@@ -1,7 +1,7 @@
 """Percentiles, bins, histograms, and statistics of ranks."""
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +9,19 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from distrax_like._misc import Numeric, promote
+from distrax_like._arguments import PositiveInt, checked
+from distrax_like._misc import Checked, Numeric, check_range, promote
 
 from ._arrays import Axis, as_axes, flatten_axes
+
+Percentage = Annotated[Numeric, Checked(lambda x, who: check_range(x, who, least=0, most=100))]
 
 _INTERPOLATIONS = ("nearest", "linear", "lower", "higher", "midpoint")
 
 
+@checked
 def percentile(
-    x: Numeric, q: Numeric, axis: Axis = None, interpolation: str | None = None, keepdims: bool = False,
+    x: Numeric, q: Percentage, axis: Axis = None, interpolation: str | None = None, keepdims: bool = False,
     preserve_gradients: bool = True,
 ) -> Array:  # fmt: skip
     """The q-th percentile of `x` over some axes, all by default.
@@ -38,13 +42,14 @@ def percentile(
         # If it is known, in double precision on the host, since an index must not be one off.
         q = np.asarray(q, dtype=float)
     if np.ndim(q) > 1:
-        raise ValueError(f"q must have at most one dimension, got shape {np.shape(q)}")
+        raise ValueError(f"percentile: q must have at most one dimension, got shape {np.shape(q)}")
     size = int(np.prod([x.shape[i] for i in as_axes(axis, x.ndim)]))
     return _at(x, (size - 1) * q / 100, axis, interpolation, keepdims, preserve_gradients)
 
 
+@checked
 def quantiles(
-    x: Numeric, num_quantiles: int, axis: Axis = None, interpolation: str | None = None, keepdims: bool = False
+    x: Numeric, num_quantiles: PositiveInt, axis: Axis = None, interpolation: str | None = None, keepdims: bool = False
 ) -> Array:
     """The `num_quantiles + 1` points that cut `x` into parts with equal numbers, minimum and maximum included.
 
@@ -66,6 +71,8 @@ def _at(x: Array, position: Any, axis: Axis, interpolation: str | None, keepdims
         raise TypeError(f"{interpolation!r} interpolation needs floats, got dtype {x.dtype}")
     axes = as_axes(axis, x.ndim)
     entries = flatten_axes(x, axes)
+    if not len(entries):
+        raise ValueError(f"quantiles need at least one entry along the axes, got shape {x.shape}")
     ordered, last = jnp.sort(entries, 0), entries.shape[0] - 1
     xnp: Any = np if isinstance(position, np.ndarray) else jnp
 
@@ -94,6 +101,7 @@ def _at(x: Array, position: Any, axis: Axis, interpolation: str | None, keepdims
     return jnp.expand_dims(out, tuple(i + ndim for i in axes)) if keepdims else out
 
 
+@checked
 def find_bins(
     x: Numeric, edges: Numeric, extend_lower_interval: bool = False, extend_upper_interval: bool = False,
     dtype: Any = None,
@@ -134,6 +142,7 @@ def _bins(x: Array, edges: Array, extend_lower_interval: bool, extend_upper_inte
     return jnp.where(jnp.isnan(x), jnp.asarray(jnp.nan if floating else 0, dtype), bins)
 
 
+@checked
 def count_integers(
     arr: Numeric, weights: Numeric | None = None, minlength: int | None = None, maxlength: int | None = None,
     axis: Axis = None, dtype: Any = jnp.int32,
@@ -177,6 +186,7 @@ def _count(numbers: Array, amounts: Array, size: int) -> Array:
     return jnp.zeros((size, *numbers.shape[1:]), amounts.dtype).at[(where, *rest)].add(amounts, mode="drop")
 
 
+@checked
 def histogram(
     x: Numeric, edges: Numeric, axis: Axis = None, weights: Numeric | None = None,
     extend_lower_interval: bool = False, extend_upper_interval: bool = False, dtype: Any = None,
@@ -204,6 +214,7 @@ def histogram(
     return counts.astype(numbers.dtype if dtype is None else dtype)
 
 
+@checked
 def kendalls_tau(y_true: Numeric, y_pred: Numeric) -> Float[Array, ""]:
     """Kendall's rank correlation of two vectors, tau-b: ties count for neither side.
 
@@ -259,6 +270,7 @@ def _inversions(ranks: Array, n: int) -> Array:
     return jax.lax.fori_loop(0, bits, step, (ranks, jnp.zeros(())))[1]
 
 
+@checked
 def quantile_auc(q0: Numeric, n0: Numeric, q1: Numeric, n1: Numeric, curve: str = "ROC") -> Float[Array, "..."]:
     """The area under the ROC or the precision-recall curve, from quantiles of the scores of either class.
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from distrax_like._arguments import checked
 from distrax_like._misc import promote
 
 from ._arrays import as_axes, center, lagged_products
@@ -14,6 +15,7 @@ from ._diagnostics import _chain_moments
 from ._running import scale_reduction
 
 
+@checked
 def effective_sample_size(
     states: PyTree, filter_threshold: Any = 0.0, filter_beyond_lag: Any = None,
     filter_beyond_positive_pairs: Any = False, cross_chain_dims: Any = None,
@@ -80,6 +82,7 @@ def _effective_sample_size(x: Float[Array, "draw ..."], threshold: Any, lag: Any
     return chains * n / (2 * jnp.sum(jnp.where(kept, terms, 0), 0) - 1)
 
 
+@checked
 def potential_scale_reduction(
     chains_states: PyTree, independent_chain_ndims: int = 1, split_chains: bool = False
 ) -> PyTree:

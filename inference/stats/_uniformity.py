@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from distrax_like._arguments import PositiveInt, checked
 from distrax_like._misc import Numeric
 
 # The bands are computed at no more points, since between so many a distribution function hardly leaves them.
@@ -41,7 +42,8 @@ class ECDFBands(eqx.Module):
         return jnp.all((self.ecdf >= low - room) & (self.ecdf <= high + room), 0)
 
 
-def ecdf_bands(ranks: Numeric, num_ranks: int, prob: float = 0.95) -> ECDFBands:
+@checked
+def ecdf_bands(ranks: Numeric, num_ranks: PositiveInt, prob: float = 0.95) -> ECDFBands:
     """The distribution functions of ranks 0 to `num_ranks - 1`, with simultaneous bands for uniform ones.
 
     At each point the number of ranks below is binomial; the bands are quantiles of one level at all points, the level
@@ -64,7 +66,8 @@ def ecdf_bands(ranks: Numeric, num_ranks: int, prob: float = 0.95) -> ECDFBands:
     return ECDFBands(jnp.asarray(shares), jnp.asarray(lower), jnp.asarray(upper), jnp.asarray(counts / n), prob)
 
 
-def uniformity_p_value(ranks: Numeric, num_ranks: int) -> Float[Array, "..."]:
+@checked
+def uniformity_p_value(ranks: Numeric, num_ranks: PositiveInt) -> Float[Array, "..."]:
     """The exact p-value of ranks 0 to `num_ranks - 1`, for uniform ones, of the test whose bands `ecdf_bands` gives.
 
     The probability that a uniform sample has a binomial tail as small as the smallest one that was seen anywhere.

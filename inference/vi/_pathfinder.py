@@ -10,11 +10,12 @@ import jax.tree_util as jtu
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
+from distrax_like._arguments import PositiveInt, checked
 from distrax_like._misc import Seed, as_callable, as_key, tree_where
 from distrax_like.distributions import JointDistributionPinned
 from distrax_like.inference._resampling import resample_systematic
 from distrax_like.inference._start import check_start, find_start
-from distrax_like.inference._target import as_draw, as_vectors, evaluate, value_and_grad
+from distrax_like.inference._target import as_draw, as_vectors, density_at, value_and_grad
 from distrax_like.inference.optimizer._directions import ScaleByLBFGSState, remember
 from distrax_like.inference.optimizer._minimize import LBFGS, Limits, Search
 from distrax_like.inference.stats import psis
@@ -48,15 +49,16 @@ class PathfinderResults(eqx.Module):
     num_evaluations: Int[Array, " paths"]
 
 
+@checked
 def pathfinder(
     target: Any,
     init: Any = None,
     *,
-    num_draws: int = 1000,
-    num_paths: int = 8,
-    num_elbo_draws: int = 10,
-    num_correction_pairs: int = 6,
-    max_iterations: int = 200,
+    num_draws: PositiveInt = 1000,
+    num_paths: PositiveInt = 8,
+    num_elbo_draws: PositiveInt = 10,
+    num_correction_pairs: PositiveInt = 6,
+    max_iterations: PositiveInt = 200,
     replacement: bool = True,
     seed: Seed | None = None,
 ) -> PathfinderResults:
@@ -100,11 +102,6 @@ def pathfinder(
     (1989) for the diagonal D.
     """
     seed = as_key(seed, "pathfinder")
-    counts = {"num_draws": num_draws, "num_paths": num_paths, "num_elbo_draws": num_elbo_draws}
-    counts |= {"num_correction_pairs": num_correction_pairs, "max_iterations": max_iterations}
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"pathfinder: {name} must be at least 1, got {value}")
     if isinstance(target, JointDistributionPinned):
         target = target.unconstrained()
     target = as_callable(target, "pathfinder: target")
@@ -202,9 +199,9 @@ def _next_diagonal(diagonal: Float[Array, " d"], s: Float[Array, " d"], y: Float
 
 class _Paths(eqx.Module):
     target: Callable[..., Any]
-    num_draws: int = eqx.field(static=True)
-    num_elbo_draws: int = eqx.field(static=True)
-    num_correction_pairs: int = eqx.field(static=True)
+    num_draws: PositiveInt = eqx.field(static=True)
+    num_elbo_draws: PositiveInt = eqx.field(static=True)
+    num_correction_pairs: PositiveInt = eqx.field(static=True)
 
     @eqx.filter_jit
     def __call__(self, positions: PyTree, max_iterations: Int[Array, ""], key: Seed) -> Any:
@@ -213,7 +210,7 @@ class _Paths(eqx.Module):
         unravel = ravel_pytree(jtu.tree_map(lambda x: x[0], positions))[1]
 
         def density(x: Float[Array, " d"]) -> Array:
-            return evaluate(self.target, unravel(x)).astype(x.dtype)
+            return density_at(self.target, unravel(x), "pathfinder").astype(x.dtype)
 
         def minus(x: Float[Array, " d"]) -> tuple[Array, Array]:
             value, grad = value_and_grad(self.target, unravel(x), "pathfinder")

@@ -1,0 +1,185 @@
+"""Arguments of constructors and functions, checked by their annotations.
+
+Constructors of subclasses of `CheckedModule`, and functions decorated with `checked`, check what they are
+given before they run: arrays of real numbers (`Numeric`), integers, modules, functions, and whatever has an annotation
+`Annotated[..., Checked(check)]`. What is annotated otherwise passes.
+"""
+
+import collections.abc
+import dataclasses
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, Union, cast, get_args, get_origin
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Int
+
+from ._misc import Checked, Numeric, as_count, as_instance, check_callable, check_numbers, check_range, describe
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_Check: TypeAlias = Callable[[Any, str], object]
+
+#: Integers from 0, and from 1.
+NonnegativeInt = Annotated[int, Checked(as_count)]
+PositiveInt = Annotated[int, Checked(lambda x, who: as_count(x, who, least=1))]
+#: An integer from 0, which may be traced.
+Count = Annotated[int | Int[Array, ""], Checked(lambda x, who: _check_count(x, who))]
+
+# Numbers and arrays with values in a range, which are checked where they are known.
+PositiveNumeric = Annotated[Numeric, Checked(lambda x, who: check_range(x, who, above=0))]
+NonnegativeNumeric = Annotated[Numeric, Checked(lambda x, who: check_range(x, who, least=0))]
+Fraction = Annotated[Numeric, Checked(lambda x, who: check_range(x, who, above=0, below=1))]
+
+
+def checked(fn: F) -> F:
+    """A decorator that checks the arguments of a function or method by its annotations."""
+    annotated: list[Any] = []
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        # At the first call, since an annotation may name a class that is defined later.
+        if not annotated:
+            annotated.extend(_read(fn))
+        names, checks = annotated
+        is_method = names[:1] == ("self",)
+        who = f"{type(args[0]).__name__}.{fn.__name__}" if is_method and args else fn.__name__
+        _check(names, checks, args, kwargs, who)
+        return fn(*args, **kwargs)
+
+    return cast(F, call)
+
+
+if TYPE_CHECKING:
+    # The metaclass is for the run time only: to type checkers it would hide the signatures of constructors.
+    CheckedModule = eqx.Module
+else:
+
+    class _CheckedMeta(type(eqx.Module)):
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            names, checks = _of_constructor(cls)
+            _check(names, checks, args, kwargs, cls.__name__)
+            return super().__call__(*args, **kwargs)
+
+    class CheckedModule(eqx.Module, metaclass=_CheckedMeta):
+        """An Equinox module whose constructor checks its arguments by their annotations."""
+
+
+@functools.cache
+def _of_constructor(cls: type) -> tuple[tuple[str, ...], Mapping[str, _Check]]:
+    names, checks = _read(cls.__init__)  # type: ignore[misc]
+    optional = {f.name for f in dataclasses.fields(cls) if type(None) in get_args(f.type)}
+    checks = {name: _or_none(check) if name in optional else check for name, check in checks.items()}
+    # TFP's arguments that have another home here.
+    refused = {name: functools.partial(_refuse, why=why) for name, why in _REFUSED.items() if name not in names}
+    return names[1:], {**checks, **refused}
+
+
+_REFUSED = {
+    "name": "modules take no name: the sites of a joint distribution are named there",
+    "validate_args": "parameters are checked by `distrax_like.validate`",
+    "allow_nan_stats": "a moment that does not exist is NaN",
+}
+
+
+def _refuse(value: object, who: str, why: str) -> None:
+    raise TypeError(f"{who} is not an argument; {why}")
+
+
+def _check(
+    names: tuple[str, ...], checks: Mapping[str, _Check], args: tuple[Any, ...], kwargs: dict[str, Any], who: str
+) -> None:
+    for name, value in zip(names, args):
+        if name in checks:
+            checks[name](value, f"{who}: {name}")
+    for name, value in kwargs.items():
+        if name in checks:
+            checks[name](value, f"{who}: {name}")
+
+
+def _read(fn: Callable[..., Any]) -> tuple[tuple[str, ...], Mapping[str, _Check]]:
+    """The names of the positional arguments of a function, and the checks of its arguments."""
+    try:
+        annotations = typing.get_type_hints(fn, include_extras=True)
+    except Exception:  # An annotation may name what is only imported for type checkers.
+        annotations = dict(fn.__annotations__)
+    parameters = inspect.signature(fn).parameters.values()
+    names = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+    found = {}
+    for p in parameters:
+        check = _check_of(annotations.get(p.name)) if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) else None
+        if check is not None:
+            found[p.name] = _or_none(check) if p.default is None else check
+    return names, found
+
+
+def _check_of(annotation: Any) -> _Check | None:
+    """The check of an annotation, or None where everything passes."""
+    origin, options = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        # The last one is the outermost of nested annotations.
+        checks = [x.check for x in annotation.__metadata__ if isinstance(x, Checked)]
+        return checks[-1] if checks else _check_of(options[0])
+    if origin in (Union, types.UnionType):
+        others = [option for option in options if option is not type(None)]
+        classes = [get_origin(option) or option for option in others]
+        if len(others) == 1:
+            check = _check_of(others[0])
+        elif all(map(_is_module, classes)):
+            check = functools.partial(_of_kind, kind=tuple(classes))
+        else:
+            check = None
+        return _or_none(check) if check and len(others) < len(options) else check
+    if origin is collections.abc.Callable:
+        return check_callable
+    if origin is collections.abc.Sequence and _is_module(options[0]):
+        return functools.partial(_each_of_kind, kind=options[0])
+    if annotation is int:
+        return functools.partial(as_count, least=-(2**63))
+    if annotation is bool:
+        return _check_bool
+    if annotation is float:
+        return _check_float
+    kind = origin or annotation
+    return functools.partial(_of_kind, kind=kind) if _is_module(kind) else None
+
+
+def _is_module(x: Any) -> bool:
+    return isinstance(x, type) and issubclass(x, eqx.Module)
+
+
+def _or_none(check: _Check) -> _Check:
+    return lambda value, who: None if value is None else check(value, who)
+
+
+def _of_kind(value: Any, who: str, kind: type | tuple[type, ...]) -> None:
+    as_instance(value, kind, who)
+
+
+def _each_of_kind(value: Any, who: str, kind: type) -> None:
+    if not isinstance(value, Sequence):
+        raise TypeError(f"{who} must be a sequence, each of it a {kind.__name__}, got {describe(value)}")
+    for i, element in enumerate(value):
+        as_instance(element, kind, f"{who}[{i}]")
+
+
+def _check_bool(value: Any, who: str) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{who} must be True or False, got {describe(value)}")
+
+
+def _check_float(value: Any, who: str) -> None:
+    check_numbers(value, who)
+    if np.ndim(value):
+        raise ValueError(f"{who} must be one number, got {describe(value)}")
+
+
+def _check_count(value: Any, who: str) -> None:
+    if not (isinstance(value, Tracer) and not value.ndim and jnp.issubdtype(value.dtype, jnp.integer)):
+        as_count(value, who)
