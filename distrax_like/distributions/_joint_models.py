@@ -26,9 +26,17 @@ else:
 
 
 @functools.cache
-def _struct_tuple(names: tuple[str, ...]) -> Any:
-    # One class for one list of names: JAX compares the classes of containers.
-    return collections.namedtuple("StructTuple", names)
+def struct_tuple(names: tuple[str, ...]) -> Any:
+    """The class of named tuples of these names, one for one list of names: JAX compares the classes of containers."""
+    namedtuple: Any = collections.namedtuple
+    made = namedtuple("StructTuple", names)
+    # A class made at run time is not found by its name, so pickles and copies hold the names of its fields.
+    made.__reduce__ = lambda self: (_struct, (names, tuple(self)))
+    return made
+
+
+def _struct(names: tuple[str, ...], values: tuple[Any, ...]) -> Any:
+    return struct_tuple(names)(*values)
 
 
 def _accept_defaults(who: str, batch_ndims: int | None, sample_dtype: Any = None) -> None:
@@ -92,7 +100,7 @@ class JointDistributionCoroutine(JointDistribution[StructTuple]):
             position += 1
 
     def _pack(self, values: Mapping[str, Any]) -> Any:
-        return _struct_tuple(tuple(values))(*values.values())
+        return struct_tuple(tuple(values))(*values.values())
 
 
 def _parents(who: str, fn: Any) -> list[inspect.Parameter]:
