@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import warnings
 from typing import NamedTuple
 
 import equinox as eqx
