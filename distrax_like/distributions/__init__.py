@@ -22,7 +22,7 @@ One family a file. A class belongs to the family whose formulas it shares:
 | `_bernoulli`, `_binomial`, `_poisson` | counts and their compounds: negative binomial, beta-binomial, inflated |
 | `_categorical` | categorical, one-hot, multinomial, Dirichlet-multinomial, finite, Plackett-Luce |
 | `_relaxed` | relaxed Bernoulli and categorical, continuous Bernoulli |
-| `_deterministic`, `_flat` | point masses, empirical distributions; improper priors |
+| `_deterministic`, `_flat` | point masses, terms of a log density, empirical distributions; improper priors |
 | `_mvn` | multivariate normal, by the form of the scale |
 | `_multivariate_t`, `_matrix_variate` | multivariate t; matrix normal and t |
 | `_wishart`, `_lkj` | Wishart; correlation matrices and their factors |
@@ -40,6 +40,11 @@ from ._beta import Beta as Beta, Dirichlet as Dirichlet
 from ._binomial import Binomial as Binomial
 from ._categorical import Categorical as Categorical
 from ._cauchy import HalfCauchy as HalfCauchy
+from ._deterministic import (
+    Deterministic as Deterministic,
+    IncrementLogProb as IncrementLogProb,
+    VectorDeterministic as VectorDeterministic,
+)
 from ._distribution import Distribution as Distribution
 from ._flat import Flat as Flat, HalfFlat as HalfFlat
 from ._gamma import Exponential as Exponential, Gamma as Gamma

@@ -3,6 +3,7 @@
 import collections
 import functools
 import inspect
+import keyword
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,10 @@ from jaxtyping import Array
 from distrax_like._misc import as_callable
 
 from ._distribution import Distribution
-from ._joint import JointDistribution, Model, Walk
+from ._joint import Container, JointDistribution, Model, Walk
+
+# What a site of a joint distribution may be.
+_RANDOM = (Distribution, JointDistribution)
 
 if TYPE_CHECKING:
 
@@ -26,9 +30,26 @@ else:
 
 
 @functools.cache
-def _struct_tuple(names: tuple[str, ...]) -> Any:
-    # One class for one list of names: JAX compares the classes of containers.
-    return collections.namedtuple("StructTuple", names)
+def struct_tuple(names: tuple[str, ...]) -> Any:
+    """The class of named tuples of these names, one for one list of names: JAX compares the classes of containers."""
+    namedtuple: Any = collections.namedtuple
+    made = namedtuple("StructTuple", names)
+    # A class made at run time is not found by its name, so pickles and copies hold the names of its fields.
+    made.__reduce__ = lambda self: (_struct, (names, tuple(self)))
+    return made
+
+
+def _struct(names: tuple[str, ...], values: tuple[Any, ...]) -> Any:
+    return struct_tuple(names)(*values)
+
+
+def _as_struct(values: Mapping[str, Any]) -> Any:
+    if wrong := [name for name in values if not name.isidentifier() or keyword.iskeyword(name) or name[0] == "_"]:
+        raise ValueError(
+            f"JointDistributionCoroutine: the site {wrong[0]!r} is to be a field of a named tuple, so its name must be "
+            "a Python name without an underscore in front; a JointDistributionNamed takes any"
+        )
+    return struct_tuple(tuple(values))(*values.values())
 
 
 def _accept_defaults(who: str, batch_ndims: int | None, sample_dtype: Any = None) -> None:
@@ -91,8 +112,8 @@ class JointDistributionCoroutine(JointDistribution[StructTuple]):
             value = yield pair
             position += 1
 
-    def _pack(self, values: Mapping[str, Any]) -> Any:
-        return _struct_tuple(tuple(values))(*values.values())
+    def _container(self) -> Container:
+        return Container(type(self).__name__, _as_struct)
 
 
 def _parents(who: str, fn: Any) -> list[inspect.Parameter]:
@@ -107,7 +128,7 @@ def _parents(who: str, fn: Any) -> list[inspect.Parameter]:
 
 def _member(who: str, x: Any) -> Any:
     """A member of a model: a distribution, or a function of other sites that gives one."""
-    return x if isinstance(x, Distribution) else as_callable(x, who)
+    return x if isinstance(x, _RANDOM) else as_callable(x, who)
 
 
 class JointDistributionSequential(JointDistribution[Sequence[Array]]):
@@ -130,7 +151,7 @@ class JointDistributionSequential(JointDistribution[Sequence[Array]]):
     def _walk(self) -> Walk:
         values: list[Any] = []
         for i, member in enumerate(self.model):
-            if not isinstance(member, Distribution):
+            if not isinstance(member, _RANDOM):
                 parents = _parents(f"{type(self).__name__}: site 'var{i}'", member)
                 wanted = i if any(p.kind == p.VAR_POSITIONAL for p in parents) else len(parents)
                 who = f"{type(self).__name__}: site 'var{i}'"
@@ -141,8 +162,19 @@ class JointDistributionSequential(JointDistribution[Sequence[Array]]):
                 member = member(*values[::-1][:wanted])
             values.append((yield f"var{i}", member))
 
-    def _pack(self, values: Mapping[str, Any]) -> Any:
-        return tuple(values.values()) if isinstance(self.model, tuple) else list(values.values())
+    def _container(self) -> Container:
+        kind = tuple if isinstance(self.model, tuple) else list
+        return Container(type(self).__name__, lambda values: kind(values.values()))
+
+    def _independent(self) -> dict[str, Any]:
+        who, out = type(self).__name__, {}
+        for i, member in enumerate(self.model):
+            if not isinstance(member, _RANDOM):
+                if _parents(f"{who}: site 'var{i}'", member):
+                    raise ValueError(f"{who}: the site 'var{i}' depends on others, so there is no closed form")
+                member = member()
+            out[f"var{i}"] = member
+        return out
 
 
 class JointDistributionNamed(JointDistribution[dict[str, Array]]):
@@ -170,7 +202,7 @@ class JointDistributionNamed(JointDistribution[dict[str, Array]]):
         who = type(self).__name__
         parents = {}
         for name, x in self.model.items():
-            members = [] if isinstance(x, Distribution) else _parents(f"{who}: site {name!r}", x)
+            members = [] if isinstance(x, _RANDOM) else _parents(f"{who}: site {name!r}", x)
             parents[name] = tuple(p.name for p in members)
             for parent in parents[name]:
                 if parent not in self.model:
@@ -189,17 +221,20 @@ class JointDistributionNamed(JointDistribution[dict[str, Array]]):
         values: dict[str, Any] = {}
         for name, parents in self._order().items():
             member = self.model[name]
-            if not isinstance(member, Distribution):
+            if not isinstance(member, _RANDOM):
                 member = member(**{p: values[p] for p in parents})
             values[name] = yield name, member
 
-    def _pack(self, values: Mapping[str, Any]) -> Any:
-        return {name: values[name] for name in self.model if name in values}
+    def _container(self) -> Container:
+        names = tuple(self.model)
+        return Container(type(self).__name__, lambda values: {n: values[n] for n in names if n in values}, True)
 
-    def _by_name(self, value: Any, sites: Mapping[str, Any]) -> dict[str, Any]:
-        if not isinstance(value, Mapping) and not hasattr(value, "_asdict"):
-            raise TypeError(f"{type(self).__name__} takes values by name, in a dictionary, got {type(value).__name__}")
-        return super()._by_name(value, sites)
+    def _independent(self) -> dict[str, Any]:
+        who = type(self).__name__
+        for name, parents in self._order().items():
+            if parents:
+                raise ValueError(f"{who}: the site {name!r} depends on others, so there is no closed form")
+        return {name: x if isinstance(x, _RANDOM) else x() for name, x in self.model.items()}
 
 
 JointDistributionCoroutineAutoBatched = JointDistributionCoroutine

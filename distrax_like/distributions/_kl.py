@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from distrax_like._misc import Seed
+from distrax_like._module import Module
 
 from ._distribution import Distribution
 
@@ -30,7 +31,7 @@ def register_kl(p: type, q: type) -> Callable[[Callable[[Any, Any], Array]], Cal
     return register
 
 
-def kl_divergence(p: Distribution, q: Distribution) -> Float[Array, "..."]:
+def kl_divergence(p: Module, q: Module) -> Float[Array, "..."]:
     """KL(p || q) = E_p[log p(x) - log q(x)] in nats, of the broadcast batch shape.
 
     **Raises:** `NotImplementedError` for a pair without a closed form.

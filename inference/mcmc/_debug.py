@@ -381,7 +381,7 @@ def _sites(model: UnconstrainedDensity, x: Float[Array, " dim"]) -> dict[str, di
         out[name] |= {"lossy": lossy & jnp.all(jnp.isfinite(value)), "log_det": jnp.where(far, off, 0)}
         return value
 
-    model._run(free, lambda name, distribution: look(name, distribution, model.pinned.pins[name]))
+    model._run(free, look)
     return out
 
 

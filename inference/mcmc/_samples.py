@@ -1,6 +1,11 @@
 """What `sample` returns."""
 
+import copy
 import importlib
+import os
+import pickle
+import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
@@ -14,7 +19,8 @@ from . import _plots
 from ._kernel import TransitionKernel
 from ._plots import Names
 from ._run import KernelResults
-from ._sites import by_site, number_names
+from ._samples_file import read_trees, write_trees
+from ._sites import array_names, by_site, number_names, numbers, part_by_name
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -29,6 +35,10 @@ _STATS = {
     "is_accepted": "accepted",
     "step_size": "step_size",
 }
+
+_COLUMNS = "mean", "sd", "5%", "50%", "95%", "mcse_mean", "ess_bulk", "ess_tail", "rhat"
+# The fields that a file holds.
+_SAVED = "draws", "sample_stats", "trace", "totals"
 
 
 def sample_stats(info: PyTree) -> dict[str, PyTree]:
@@ -49,41 +59,110 @@ class Samples(eqx.Module):
     - `reductions`: the reducers after all draws.
     - `kernel`: with the step size and metric of the warm-up, ready for use.
     - `final_results`: where the chains stopped.
+    - `warnings`: what is wrong with the run, in sentences.
+    - `totals`: over all transitions after the warm-up, thinned-out ones too: `diverging` and `reached_max_depth`, the
+      number in each chain, and `transitions`, how many each chain made.
+
+    `samples["mu"]` is the site of that name, or a container of sites; iteration gives the names, as `summary` does.
+
+    Samples can be pickled. Where a kernel, its results or reducers hold a function that cannot, such as a lambda, they
+    are left out, `None` in their place, with a warning.
     """
 
     draws: PyTree[Shaped[np.ndarray, "draw chain ..."]]
     sample_stats: dict[str, PyTree[np.ndarray]]
     trace: PyTree
     reductions: PyTree
-    kernel: TransitionKernel
-    final_results: KernelResults
+    kernel: TransitionKernel | None
+    final_results: KernelResults | None
+    warnings: tuple[str, ...] = eqx.field(static=True, default=())
+    totals: dict[str, np.ndarray] = eqx.field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> PyTree[np.ndarray]:
+        return part_by_name(self.draws, name)
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            part_by_name(self.draws, str(name))
+        except KeyError:
+            return False
+        return isinstance(name, str)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(by_site(self.draws))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        for name in ("kernel", "final_results", "reductions"):
+            try:
+                pickle.dumps(state[name])
+            except Exception as e:
+                # The text of the error names the function.
+                warnings.warn(f"the {name} of the samples cannot be pickled and is left out: {e}", stacklevel=2)
+                state[name] = None
+        return state
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Samples":
+        # Unlike a pickle, a copy in memory can keep any function.
+        new = object.__new__(type(self))
+        for name, value in self.__dict__.items():
+            object.__setattr__(new, name, copy.deepcopy(value, memo))
+        return new
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Saves draws, statistics, trace, totals and warnings in one `.npz` file, which holds no pickled objects.
+
+        **Raises:** `ValueError` for what is not made of arrays, or a key of a dictionary that is no number, string or
+        tuple of these.
+        """
+        trees = {name: getattr(self, name) for name in _SAVED}
+        write_trees(path, trees, {"warnings": list(self.warnings)})
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> "Samples":
+        """The samples that `save` has written.
+
+        `kernel`, `final_results` and `reductions` are not saved and are `None`. Dictionaries, lists and tuples come
+        back as they were; named tuples, and modules, as named tuples with the same fields.
+
+        **Raises:** `ValueError` for a file that `save` has not written or that is damaged.
+        """
+        trees, notes = read_trees(path, _SAVED)
+        return Samples(**trees, reductions=None, kernel=None, final_results=None, warnings=tuple(notes["warnings"]))
 
     def summary(self) -> "Summary":
-        """Moments, quantiles and diagnostics of every number in a draw."""
-        columns = [np.reshape(x, (*x.shape[:2], -1)) for x in by_site(self.draws).values()]
-        # One array for all sites, so that each statistic is compiled once.
-        flat = jnp.asarray(np.concatenate(columns, axis=-1))
-        quantiles = np.quantile(np.asarray(flat), [0.05, 0.5, 0.95], axis=(0, 1))
-        table = {
-            "mean": np.mean(np.asarray(flat, float), (0, 1)),
-            "sd": np.std(np.asarray(flat, float), (0, 1), ddof=1),
-            **dict(zip(("5%", "50%", "95%"), quantiles)),
-            "mcse_mean": stats.mcse_mean(flat),
-            "ess_bulk": stats.ess_bulk(flat),
-            "ess_tail": stats.ess_tail(flat),
-            "rhat": stats.rhat(flat),
-        }
-        diverging = int(np.sum(self.sample_stats.get("diverging", 0)))
-        return Summary(number_names(self.draws), {name: np.asarray(x, float) for name, x in table.items()}, diverging)
+        """Moments, quantiles and diagnostics of every number in a draw: NaN where there are too few draws for them."""
+        flat = numbers(self.draws)
+        table = {name: np.full(flat.shape[2], np.nan) for name in _COLUMNS}
+        if len(flat) and flat.shape[2]:
+            quantiles = np.quantile(flat, [0.05, 0.5, 0.95], axis=(0, 1))
+            several = flat.shape[0] * flat.shape[1] > 1
+            table |= {
+                "mean": np.mean(flat, (0, 1)),
+                "sd": np.std(flat, (0, 1), ddof=1) if several else table["sd"],
+                **dict(zip(("5%", "50%", "95%"), quantiles)),
+                "mcse_mean": np.asarray(stats.mcse_mean(flat), float),
+                "ess_bulk": np.asarray(stats.ess_bulk(flat), float),
+                "ess_tail": np.asarray(stats.ess_tail(flat), float),
+                "rhat": np.asarray(stats.rhat(flat), float),
+            }
+        diverging = self.totals if "diverging" in self.totals else self.sample_stats
+        return Summary(number_names(self.draws), table, int(np.sum(diverging.get("diverging", 0))), self.warnings)
 
     def to_dict(self) -> dict[str, dict[str, np.ndarray]]:
-        """The nested dictionary that ArviZ's `from_dict` takes: chains first, groups `posterior` and `sample_stats`."""
-        posterior = {name: np.swapaxes(x, 0, 1) for name, x in by_site(self.draws).items()}
+        """The nested dictionary that ArviZ's `from_dict` takes: chains first, groups `posterior` and `sample_stats`.
+
+        Sites have the names of `summary`, but for those that are not possible there: `chain` and `draw`, which are
+        names of dimensions, become `chain_` and `draw_`, and a slash becomes an underscore.
+        """
+        posterior = {name: np.swapaxes(x, 0, 1) for name, x in array_names(by_site(self.draws)).items()}
         return {"posterior": posterior, "sample_stats": {k: np.swapaxes(x, 0, 1) for k, x in self.sample_stats.items()}}
 
     def to_datatree(self) -> Any:
-        """The draws as ArviZ's `DataTree`; needs the extra `arviz`."""
-        return importlib.import_module("arviz_base").from_dict(self.to_dict())
+        """`to_dict` as ArviZ's `DataTree`; needs the extra `arviz`."""
+        arviz = importlib.import_module("arviz_base")
+        # Its check takes more chains than draws for a mistake.
+        return arviz.from_dict(self.to_dict(), check_conventions=False)
 
     def plot_trace(self, names: Names = None) -> "matplotlib.figure.Figure":
         """The draws of each chain in order, with ticks at divergent ones, and their histograms.
@@ -132,12 +211,15 @@ class Summary(NamedTuple):
     - `names`: of the rows: sites, with the index in the event.
     - `table`: the columns: mean, standard deviation, quantiles, the Monte Carlo standard error of the mean, bulk and
       tail effective sample sizes and rank-normalised R-hat.
-    - `divergences`: the number of divergent transitions in all chains.
+    - `divergences`: the number of divergent transitions in all chains, among all after the warm-up where `Samples` has
+      their totals, else among the draws.
+    - `warnings`: what is wrong with the run, in sentences.
     """
 
     names: tuple[str, ...]
     table: dict[str, np.ndarray]
     divergences: int
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         formats = {"ess_bulk": ".0f", "ess_tail": ".0f", "rhat": ".3f", "mcse_mean": ".2g"}
@@ -148,4 +230,4 @@ class Summary(NamedTuple):
         lines = [
             "  ".join([row[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(row[1:], widths[1:]))]) for row in rows
         ]
-        return "\n".join([*lines, f"divergences: {self.divergences}"])
+        return "\n".join([*lines, f"divergences: {self.divergences}", *self.warnings])

@@ -79,14 +79,15 @@ def simple_heuristic_tuning(
 
 
 class _Terms(eqx.Module):
-    """The free (or the pinned) terms of a model's log density."""
+    """The terms of a model's log density that the prior is drawn from, or the other ones."""
 
     density: UnconstrainedDensity
     pinned: bool = eqx.field(static=True)
 
     def __call__(self, x: Array) -> Array:
         terms = self.density.log_densities(x)
-        return sum((v for k, v in terms.items() if (k in self.density.pinned.pins) == self.pinned), jnp.zeros(()))
+        drawn = dict(self.density.layout)
+        return sum((v for k, v in terms.items() if (k not in drawn) == self.pinned), jnp.zeros(()))
 
 
 @checked

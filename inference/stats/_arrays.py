@@ -1,5 +1,6 @@
 """What the statistics share: accurate centring, axes, autocovariances, and draws as arrays."""
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -7,9 +8,19 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jax.core import Tracer
+from jaxtyping import Array, PyTree, Shaped
 
-from distrax_like._misc import Checked, Numeric, as_count, check_numbers, describe, promote
+from distrax_like._misc import (
+    Checked,
+    Numeric,
+    as_count,
+    at_least_single,
+    check_numbers,
+    default_float,
+    describe,
+    promote,
+)
 
 Axis = Annotated[int | Sequence[int] | None, Checked(lambda x, who: _check_axis(x, who))]
 
@@ -25,6 +36,17 @@ def _check_axis(axis: Any, who: str) -> None:
 def _check_complex(x: Any, who: str) -> None:
     if not (isinstance(x, complex) or (isinstance(x, jax.Array | np.ndarray) and jnp.iscomplexobj(x))):
         check_numbers(x, who)
+
+#: Arrays of JAX, which may be traced, or of NumPy.
+Either = Shaped[Array | np.ndarray, "..."]
+
+# A statistic of many numbers is computed on the host for about as many draws at a time.
+_DRAWS_AT_ONCE = 2**20
+
+
+def namespace(x: Either | np.generic) -> Any:
+    """`numpy` for arrays of its own, else `jax.numpy`: one formula serves both."""
+    return np if isinstance(x, np.ndarray | np.generic) else jnp
 
 
 def as_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
@@ -47,23 +69,24 @@ def as_numbers(x: Any) -> Array:
     return x if jnp.issubdtype(x.dtype, jnp.complexfloating) else promote(x)
 
 
-def center(x: Array, axis: int | tuple[int, ...] | None) -> Array:
+def center(x: Either, axis: int | tuple[int, ...] | None) -> Any:
     """`x` minus its mean over the axes.
 
     The mean of many numbers far from 0 has a rounding error, which is the mean of the differences and subtracted too.
     """
     x = x - rounded_mean(x, axis)
-    return x - jnp.mean(x, axis, keepdims=True)
+    return x - namespace(x).mean(x, axis, keepdims=True)
 
 
-def rounded_mean(x: Array, axis: int | tuple[int, ...] | None) -> Array:
+def rounded_mean(x: Either, axis: int | tuple[int, ...] | None) -> Any:
     """The mean, with axes of length 1, rounded in the same way wherever it is used.
 
     Compilers may fuse its division with a subtraction that follows, in one place and not in another. The two results
     would differ by an ulp of the mean, as much as `center` has to correct. Compilers do not fuse across `where`.
     """
-    mean = jnp.mean(x, axis, keepdims=True)
-    return jnp.where(jnp.isfinite(mean), mean, 0)
+    xp = namespace(x)
+    mean = xp.mean(x, axis, keepdims=True)
+    return xp.where(xp.isfinite(mean), mean, 0)
 
 
 def flatten_axes(x: Array, axes: tuple[int, ...]) -> Array:
@@ -86,26 +109,32 @@ def fast_length(n: int) -> int:
     return best
 
 
-def lagged_products(x: Array, lags: int, average: Callable[[Array], Array] = lambda power: power) -> Array:
+def lagged_products(x: Either, lags: int, average: Callable[[Any], Any] = lambda power: power) -> Any:
     """Σ_i x[i + k] conj(x[i]) along axis 0 for k < lags. `average` is applied to the spectrum and must be linear."""
-    length = fast_length(x.shape[0] + lags)
-    if jnp.iscomplexobj(x):
-        spectrum = jnp.fft.fft(x, length, axis=0)
-        return jnp.fft.ifft(average(spectrum * jnp.conj(spectrum)), axis=0)[:lags]
-    spectrum = jnp.fft.rfft(x, length, axis=0)
-    power = average(jnp.real(spectrum) ** 2 + jnp.imag(spectrum) ** 2)
-    return jnp.fft.irfft(power, length, axis=0)[:lags]
+    xp, length = namespace(x), fast_length(x.shape[0] + lags)
+    if xp.iscomplexobj(x):
+        spectrum = xp.fft.fft(x, length, axis=0)
+        return xp.fft.ifft(average(spectrum * xp.conj(spectrum)), axis=0)[:lags]
+    spectrum = xp.fft.rfft(x, length, axis=0)
+    power = average(xp.real(spectrum) ** 2 + xp.imag(spectrum) ** 2)
+    return xp.fft.irfft(power, length, axis=0)[:lags]
 
 
-def map_draws(fn: Callable[[Array], Array], draws: PyTree, who: str, ndim: int = 2) -> PyTree:
-    """`fn` of every leaf of `draws`, as floats, after a check that it has axes of draws and chains."""
+def map_draws(fn: Callable[[Any], Any], draws: PyTree, who: str, ndim: int = 2) -> PyTree:
+    """`fn` of every leaf of `draws`, as floats, after a check that it has axes of draws and chains.
+
+    Where the draws are concrete and on the host `fn` gets NumPy arrays in double precision, with one axis behind those
+    of draws and chains, and nothing is compiled; else JAX arrays of at least 32 bits.
+
+    **Arguments:** `ndim`: how many axes a leaf must have; `fn` takes all further axes as those of an event.
+    """
 
     if not jax.tree.leaves(draws):
         raise TypeError(f"{who} takes draws, an array or a pytree of arrays, got {describe(draws)}")
 
     def one(x: Numeric) -> Array:
         check_numbers(x, f"{who}: draws")
-        x = promote(x)
+        x = x if isinstance(x, np.ndarray) and x.dtype.kind in "fiub" else promote(x)
         if x.ndim < ndim:
             raise ValueError(
                 f"{who} takes draws of shape (draw, chain, ...), got shape {x.shape}"
@@ -118,9 +147,24 @@ def map_draws(fn: Callable[[Array], Array], draws: PyTree, who: str, ndim: int =
             like = jax.ShapeDtypeStruct((*x.shape[:ndim], *(n or 1 for n in x.shape[ndim:])), x.dtype)
             out = jax.eval_shape(fn, like)
             return jnp.zeros(x.shape[x.ndim - out.ndim :], out.dtype)
-        return fn(x)
+        dtype = at_least_single(x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else default_float())
+        if not _is_on_host(x):
+            return fn(x.astype(dtype))
+        event = x.shape[ndim:]
+        columns = np.reshape(np.asarray(x), (*x.shape[:ndim], math.prod(event)))
+        size = max(1, _DRAWS_AT_ONCE // max(1, math.prod(x.shape[:ndim])))
+        with np.errstate(all="ignore"):
+            parts = [fn(columns[..., i : i + size].astype(float)) for i in range(0, max(columns.shape[-1], 1), size)]
+        out = np.concatenate(parts, axis=-1)
+        return jnp.asarray(np.reshape(out, (*out.shape[:-1], *event)), jax.dtypes.canonicalize_dtype(dtype))
 
     return jax.tree.map(one, draws, is_leaf=lambda x: x is None or (isinstance(x, list) and _is_numbers(x)))
+
+
+def _is_on_host(x: Array | np.ndarray) -> bool:
+    if isinstance(x, np.ndarray):
+        return True
+    return not isinstance(x, Tracer) and x.is_fully_addressable and all(d.platform == "cpu" for d in x.devices())
 
 
 def _is_numbers(x: Any) -> bool:

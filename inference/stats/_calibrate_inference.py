@@ -105,7 +105,7 @@ def _simulate(
 def _truth(joint: JointDistribution, key: Seed, i: Array) -> tuple[dict[str, Array], Any, Any]:
     """Parameters and data of a simulation, and keys for its draws and its ties."""
     data_key, draw_key, tie_key = jax.random.split(jax.random.fold_in(key, i), 3)
-    return joint._by_name(joint.sample(seed=data_key), joint._sites()), draw_key, tie_key
+    return joint._draw((), data_key, None)[2], draw_key, tie_key
 
 
 @eqx.filter_jit
@@ -126,7 +126,7 @@ def _ranks(
 
 
 def _draws_by_name(joint: JointDistribution, draws: Any, free: Mapping[str, Any]) -> dict[str, Array]:
-    named = joint._by_name(draws, free)
+    named = joint._sites().only(free).by_name(draws)
     if not named:
         raise ValueError("draws of at least one site are needed")
     return named
@@ -199,10 +199,11 @@ def _check(
     joint = pinned.distribution
     sites = joint._sites()
     free = pinned._free(sites)
-    values = joint._all("posterior_predictive_check", (draws,), {}, free)
+    values = free.all_by_name("posterior_predictive_check", (draws,), {})
+    values = {name: x for name, x in values.items() if name not in sites.computed}
     lead: Any = jnp.broadcast_shapes(*(x.shape[: x.ndim - len(free[name])] for name, x in values.items()))
     given = values | {name: x for name, x in pinned.pins.items() if name not in names}
-    made = joint._by_name(joint.sample(seed=key, value=given), sites)
+    made = joint._draw((), key, given)[2]
 
     def of(data: dict[str, Array]) -> PyTree:
         return jax.tree.map(jnp.asarray, statistics(data))

@@ -7,9 +7,10 @@ improved R-hat for assessing convergence of MCMC, Bayesian Analysis 16 (2021).
 """
 
 import functools
+import inspect
 import math
-from collections.abc import Sequence
-from typing import overload
+from collections.abc import Callable, Sequence
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +22,11 @@ from distrax_like._arguments import checked
 from distrax_like._misc import check_range
 from distrax_like.special import ndtri
 
-from ._arrays import center, lagged_products, map_draws
+from ._arrays import center, lagged_products, map_draws, namespace
 
-Draws = Float[Array, "draw chain ..."]
-Event = Float[Array, "..."]
+# The formulas take arrays of NumPy or of JAX.
+Draws = Float[Array | np.ndarray, "draw chain ..."]
+Event = Float[Array | np.ndarray, "..."]
 
 _MIN_DRAWS = 4
 _KINDS = ("bulk", "tail", "mean", "sd", "quantile")
@@ -229,147 +231,178 @@ def _as_prob(prob: float, who: str) -> float:
     return float(prob)
 
 
-def split_chains(x: Draws) -> Float[Array, "half chains ..."]:
+def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of draws as one compiled program, but for NumPy's arrays. Its further arguments are static."""
+    program = jax.jit(fn, static_argnums=tuple(range(1, len(inspect.signature(fn).parameters))))
+
+    @functools.wraps(fn)
+    def call(x: Event, *args: Any) -> Event:
+        return fn(x, *args) if isinstance(x, np.ndarray) else program(x, *args)
+
+    return call
+
+
+def split_chains(x: Draws) -> Float[Array | np.ndarray, "half chains ..."]:
     """The halves of each chain as chains; of an odd number of draws the middle one is left out."""
     half = x.shape[0] // 2
-    return jnp.concatenate([x[:half], x[x.shape[0] - half :]], axis=1)
+    return namespace(x).concatenate([x[:half], x[x.shape[0] - half :]], axis=1)
 
 
-def _pool(x: Draws) -> Float[Array, "pool ..."]:
-    return jnp.reshape(x, (-1, *x.shape[2:]))
+def _pool(x: Draws) -> Float[Array | np.ndarray, "pool ..."]:
+    return namespace(x).reshape(x, (x.shape[0] * x.shape[1], *x.shape[2:]))
 
 
 def _blank(x: Draws, value: Event) -> Event:
     """The value, or NaN where a draw is."""
-    return jnp.where(jnp.any(jnp.isnan(x), (0, 1)), jnp.nan, value)
+    xp = namespace(x)
+    return xp.where(xp.any(xp.isnan(x), (0, 1)), xp.nan, value)
 
 
-def _constant(x: Draws) -> Bool[Array, "..."]:
-    return jnp.all(x == x[:1, :1], (0, 1))
+def _constant(x: Draws) -> Bool[Array | np.ndarray, "..."]:
+    return namespace(x).all(x == x[:1, :1], (0, 1))
 
 
-def sort_quantile(ordered: Float[Array, "n ..."], prob: float) -> Event:
+def sort_quantile(ordered: Float[Array | np.ndarray, "n ..."], prob: float) -> Event:
     """The quantile of sorted numbers, linear between neighbours (type 7 of Hyndman and Fan)."""
     position = prob * (ordered.shape[0] - 1)
     i = min(math.floor(position), ordered.shape[0] - 1)
     low, high = ordered[i], ordered[min(i + 1, ordered.shape[0] - 1)]
     # Where both are equal the quantile equals them exactly, at infinity too.
-    return jnp.where(low == high, low, low + (position - i) * (high - low))
+    return namespace(ordered).where(low == high, low, low + (position - i) * (high - low))
 
 
 def rank_scores(x: Draws) -> Draws:
     """Normal scores Φ⁻¹((r - 3/8) / (S + 1/4)) of the ranks among all S draws, those of equal draws averaged."""
-    pool = _pool(x)
+    xp, pool = namespace(x), _pool(x)
     s = pool.shape[0]
-    index = jax.lax.broadcasted_iota(jnp.int32, pool.shape, 0)
-    ordered, origin = jax.lax.sort((pool, index), dimension=0, num_keys=1)
+    index = xp.reshape(xp.arange(s), (s, *[1] * (pool.ndim - 1)))
+    order = xp.argsort(pool, axis=0, stable=True)
+    ordered = xp.take_along_axis(pool, order, 0)
     steps = ordered[1:] != ordered[:-1]
-    end = jnp.ones_like(steps[:1], shape=(1, *pool.shape[1:]))
-    first = jax.lax.cummax(jnp.where(jnp.concatenate([end, steps]), index, 0), axis=0)
-    last = jax.lax.cummin(jnp.where(jnp.concatenate([steps, end]), index, s - 1), axis=0, reverse=True)
-    _, twice = jax.lax.sort((origin, first + last + 1), dimension=0, num_keys=1)
+    end = xp.ones((1, *pool.shape[1:]), bool)
+    first = _running_max(xp.where(xp.concatenate([end, steps]), index, 0))
+    # The last of a group of equal draws, from the end.
+    last = s - 1 - _running_max(xp.where(xp.concatenate([steps, end]), s - 1 - index, 0)[::-1])[::-1]
+    twice = xp.take_along_axis(first + last + 1, xp.argsort(order, axis=0, stable=True), 0)
     # Twice the rank minus 1 is a whole number. Counted from the nearer end it is small, hence exact in the tails.
-    near = jnp.minimum(twice, 2 * s - twice).astype(x.dtype)
-    scores = ndtri((near / 2 + 0.125) / (s + 0.25))
-    return jnp.reshape(jnp.where(twice <= s, scores, -scores), x.shape)
+    near = xp.minimum(twice, 2 * s - twice).astype(x.dtype)
+    scores = _normal_quantile((near / 2 + 0.125) / (s + 0.25))
+    return xp.reshape(xp.where(twice <= s, scores, -scores), x.shape)
 
 
-def _chain_moments(x: Draws) -> tuple[Float[Array, "chain ..."], Float[Array, "chain ..."]]:
+def _running_max(x: Any) -> Any:
+    return np.maximum.accumulate(x, axis=0) if isinstance(x, np.ndarray) else jax.lax.cummax(x, axis=0)
+
+
+def _normal_quantile(p: Event) -> Event:
+    if not isinstance(p, np.ndarray):
+        return ndtri(p)
+    from scipy.special import ndtri as on_host
+
+    return on_host(p)
+
+
+def _chain_moments(x: Draws) -> tuple[Any, Any]:
     """The mean of each chain minus a constant, and its variance with a divisor of n - 1."""
     # Relative to its first draw a constant chain has a variance of exactly 0.
-    first = x[:1]
+    xp, first = namespace(x), x[:1]
     inside = x - first
-    mean = jnp.mean(inside, 0)
-    squares = jnp.sum(center(inside, 0) ** 2, 0)
+    mean = xp.mean(inside, 0)
+    squares = xp.sum(center(inside, 0) ** 2, 0)
     place = center(first[0], 0)
-    return place + mean, jnp.where(jnp.all(inside == 0, 0), 0, squares / max(x.shape[0] - 1, 1))
+    return place + mean, xp.where(xp.all(inside == 0, 0), 0, squares / max(x.shape[0] - 1, 1))
 
 
-def _variance(x: Array, axis: int) -> Array:
+def _variance(x: Event, axis: int) -> Event:
     """The variance over one axis with a divisor of n - 1, NaN for one number, exactly 0 for equal numbers."""
-    x = x - jax.lax.slice_in_dim(x, 0, 1, axis=axis)
-    squares = jnp.sum(center(x, axis) ** 2, axis)
+    xp = namespace(x)
+    x = x - x[(*[slice(None)] * axis, slice(0, 1))]
+    squares = xp.sum(center(x, axis) ** 2, axis)
     if x.shape[axis] < 2:
-        return jnp.full_like(squares, jnp.nan)
-    return jnp.where(jnp.all(x == 0, axis), 0, squares) / (x.shape[axis] - 1)
+        return xp.full_like(squares, xp.nan)
+    return xp.where(xp.all(x == 0, axis), 0, squares) / (x.shape[axis] - 1)
 
 
 def _basic_rhat(x: Draws) -> Event:
+    xp, n = namespace(x), x.shape[0]
     mean, variance = _chain_moments(x)
-    n = x.shape[0]
-    return jnp.sqrt(_variance(mean, 0) / jnp.mean(variance, 0) + (n - 1) / n)
+    return xp.sqrt(_variance(mean, 0) / xp.mean(variance, 0) + (n - 1) / n)
 
 
 def _folded(x: Draws) -> Draws:
-    return jnp.abs(x - sort_quantile(jnp.sort(_pool(x), 0), 0.5))
+    xp = namespace(x)
+    return xp.abs(x - sort_quantile(xp.sort(_pool(x), axis=0), 0.5))
 
 
-@jax.jit
+@_compiled
 def _rhat(x: Draws) -> Event:
+    xp = namespace(x)
     if x.shape[0] < _MIN_DRAWS or x.shape[1] < 2:
-        return jnp.full(x.shape[2:], jnp.nan, x.dtype)
+        return xp.full(x.shape[2:], xp.nan, x.dtype)
     halves = split_chains(x)
     # If the draws have only two values the folded draws may be constant, and then the other R-hat counts.
-    both = jnp.fmax(_basic_rhat(rank_scores(halves)), _basic_rhat(rank_scores(_folded(halves))))
-    return _blank(x, jnp.where(_constant(halves), jnp.nan, both))
+    both = xp.fmax(_basic_rhat(rank_scores(halves)), _basic_rhat(rank_scores(_folded(halves))))
+    return _blank(x, xp.where(_constant(halves), xp.nan, both))
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
+@_compiled
 def _rhat_nested(x: Draws, superchains: int, split: bool) -> Event:
-    chains = x.shape[1] // superchains
+    xp, chains = namespace(x), x.shape[1] // superchains
     few = x.shape[0] < _MIN_DRAWS if split else x.shape[0] * chains < 2
     if few or superchains < 2:
-        return jnp.full(x.shape[2:], jnp.nan, x.dtype)
+        return xp.full(x.shape[2:], xp.nan, x.dtype)
 
     def one(z: Draws) -> Event:
-        mean, variance = _chain_moments(z)
         # Halves of a chain stay in its superchain.
         mean, variance = (
-            jnp.moveaxis(jnp.reshape(v, (-1, superchains, chains, *v.shape[1:])), 1, 0) for v in (mean, variance)
+            xp.moveaxis(xp.reshape(v, (v.shape[0] // x.shape[1], superchains, chains, *v.shape[1:])), 1, 0)
+            for v in _chain_moments(z)
         )
-        mean, variance = (jnp.reshape(v, (superchains, -1, *v.shape[3:])) for v in (mean, variance))
-        within = jnp.mean(variance, (0, 1))
+        mean, variance = (xp.reshape(v, (superchains, v.shape[1] * chains, *v.shape[3:])) for v in (mean, variance))
+        within = xp.mean(variance, (0, 1))
         if mean.shape[1] > 1:
-            within = within + jnp.mean(_variance(mean, 1), 0)
-        return jnp.sqrt(1 + _variance(jnp.mean(mean, 1), 0) / within)
+            within = within + xp.mean(_variance(mean, 1), 0)
+        return xp.sqrt(1 + _variance(xp.mean(mean, 1), 0) / within)
 
     draws = split_chains(x) if split else x
-    both = jnp.fmax(one(rank_scores(draws)), one(rank_scores(_folded(draws))))
-    return _blank(x, jnp.where(_constant(draws), jnp.nan, both))
+    both = xp.fmax(one(rank_scores(draws)), one(rank_scores(_folded(draws))))
+    return _blank(x, xp.where(_constant(draws), xp.nan, both))
 
 
 def _ess(x: Draws) -> Event:
     """Of draws as they are: split and transformed before. Constant draws give their number."""
+    xp = namespace(x)
     n, chains = x.shape[:2]
     size = n * chains
     constant = _constant(x)
     middle = center(x, (0, 1))
-    products = lagged_products(center(middle, 0), n, lambda power: jnp.mean(power, 1)) / n
+    products = lagged_products(center(middle, 0), n, lambda power: xp.mean(power, 1)) / n
     within = products[0] * (n / (n - 1))
     total = products[0]
     if chains > 1:
-        total = total + _variance(jnp.mean(middle, 0), 0)
-    correlation = 1 - (within - products) / jnp.where(constant, 1, total)
-    correlation = correlation.at[0].set(1)
+        total = total + _variance(xp.mean(middle, 0), 0)
+    correlation = 1 - (within - products) / xp.where(constant, 1, total)
+    correlation = xp.concatenate([xp.ones_like(correlation[:1]), correlation[1:]])
 
     # Pairs of lags (0, 1), (2, 3), ...; of the last pair only the even lag is added, and only once.
     pairs = max((n - 1) // 2, 1)
     even, odd = correlation[0 : 2 * pairs : 2], correlation[1 : 2 * pairs : 2]
     sums = even + odd
-    index = jnp.reshape(jnp.arange(pairs), (-1, *[1] * (sums.ndim - 1)))
-    last = jnp.min(jnp.where(sums > 0, pairs - 1, index), 0, keepdims=True)
-    falling = jax.lax.cummin(sums, axis=0)
-    rest = jnp.where((sums >= 0) | (even > 0), even, 0)
-    tau = 2 * jnp.sum(jnp.where(index < last, falling, 0), 0) + jnp.sum(jnp.where(index == last, rest, 0), 0) - 1
+    index = xp.reshape(xp.arange(pairs), (-1, *[1] * (sums.ndim - 1)))
+    last = xp.min(xp.where(sums > 0, pairs - 1, index), 0, keepdims=True)
+    falling = -_running_max(-sums)
+    rest = xp.where((sums >= 0) | (even > 0), even, 0)
+    tau = 2 * xp.sum(xp.where(index < last, falling, 0), 0) + xp.sum(xp.where(index == last, rest, 0), 0) - 1
     # Draws of negative correlation may be better than independent ones, up to a bound that limits the effect of noise.
-    tau = jnp.maximum(tau, 1 / math.log10(size))
-    return jnp.where(constant, size, size / tau)
+    tau = xp.maximum(tau, 1 / math.log10(size))
+    return xp.where(constant, size, size / tau)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
+@_compiled
 def _ess_of_kind(x: Draws, kind: str, probs: tuple[float, ...]) -> Event:
+    xp = namespace(x)
     if x.shape[0] < _MIN_DRAWS or x.shape[1] < 1:
-        return jnp.full(x.shape[2:], jnp.nan, x.dtype)
+        return xp.full(x.shape[2:], xp.nan, x.dtype)
     if kind == "bulk":
         out = _ess(rank_scores(split_chains(x)))
     elif kind == "mean":
@@ -377,52 +410,59 @@ def _ess_of_kind(x: Draws, kind: str, probs: tuple[float, ...]) -> Event:
     elif kind == "sd":
         out = _ess(split_chains(_squares(x)))
     else:
-        ordered = jnp.sort(_pool(x), 0)
+        ordered = xp.sort(_pool(x), axis=0)
         # A draw is at most the quantile if it is at most the draw below the quantile, which is not rounded.
         below = [ordered[math.floor(p * (ordered.shape[0] - 1))] for p in probs]
         parts = [_ess(split_chains((x <= draw).astype(x.dtype))) for draw in below]
-        out = functools.reduce(jnp.minimum, parts)
+        out = functools.reduce(xp.minimum, parts)
     return _blank(x, out)
 
 
 def _squares(x: Draws) -> Draws:
-    return jnp.where(_constant(x), 0, center(x, (0, 1)) ** 2)
+    return namespace(x).where(_constant(x), 0, center(x, (0, 1)) ** 2)
 
 
-@jax.jit
+@_compiled
 def _mcse_mean(x: Draws) -> Event:
-    return jnp.sqrt(_variance(_pool(x), 0) / _ess_of_kind(x, "mean", ()))
+    return namespace(x).sqrt(_variance(_pool(x), 0) / _ess_of_kind(x, "mean", ()))
 
 
-@jax.jit
+@_compiled
 def _mcse_sd(x: Draws) -> Event:
-    squares = _squares(x)
-    mean = jnp.mean(squares, (0, 1))
-    spread = jnp.mean(center(squares, (0, 1)) ** 2, (0, 1))
+    xp, squares = namespace(x), _squares(x)
+    mean = xp.mean(squares, (0, 1))
+    spread = xp.mean(center(squares, (0, 1)) ** 2, (0, 1))
     # Constant draws have no error.
-    variance = jnp.where(mean == 0, 0, spread / jnp.where(mean == 0, 1, 4 * mean))
-    return jnp.sqrt(variance / _ess_of_kind(x, "sd", ()))
+    variance = xp.where(mean == 0, 0, spread / xp.where(mean == 0, 1, 4 * mean))
+    return xp.sqrt(variance / _ess_of_kind(x, "sd", ()))
 
 
-@functools.partial(jax.jit, static_argnums=1)
+@_compiled
 def _mcse_quantile(x: Draws, prob: float) -> Event:
-    size = _ess_of_kind(x, "quantile", (prob,))
-    ordered = jnp.sort(_pool(x), 0)
+    xp, size = namespace(x), _ess_of_kind(x, "quantile", (prob,))
+    ordered = xp.sort(_pool(x), axis=0)
     n = ordered.shape[0]
+    if n == 0:
+        return size
     a, b = size * prob + 1, size * (1 - prob) + 1
     one_sd = math.erfc(math.sqrt(0.5)) / 2
     low, high = _beta_quantiles(a, b, (one_sd, 1 - one_sd)) * n - 1
 
     def draw(position: Event) -> Event:
-        i = jnp.clip(jnp.nan_to_num(position), 0, n - 1).astype(jnp.int32)
-        return jnp.take_along_axis(ordered, i[None], 0)[0]
+        i = xp.clip(xp.nan_to_num(position), 0, n - 1).astype(int)
+        return xp.take_along_axis(ordered, i[None], 0)[0]
 
-    return _blank(x, jnp.where(jnp.isnan(size), jnp.nan, (draw(jnp.ceil(high)) - draw(jnp.floor(low))) / 2))
+    return _blank(x, xp.where(xp.isnan(size), xp.nan, (draw(xp.ceil(high)) - draw(xp.floor(low))) / 2))
 
 
-def _beta_quantiles(a: Event, b: Event, probs: tuple[float, ...]) -> Float[Array, "k ..."]:
+def _beta_quantiles(a: Event, b: Event, probs: tuple[float, ...]) -> Float[Array | np.ndarray, "k ..."]:
+    xp = namespace(a)
+    p = xp.reshape(xp.asarray(probs, a.dtype), (-1, *[1] * a.ndim))
+    if isinstance(a, np.ndarray):
+        from scipy.special import betaincinv
+
+        return betaincinv(a, b, p)
     # By bisection, since `betaincinv` takes seconds to compile, and the index of a draw does not need all bits.
-    p = jnp.reshape(jnp.asarray(probs, a.dtype), (-1, *[1] * a.ndim))
     low = jnp.zeros((len(probs), *a.shape), a.dtype)
 
     def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -435,7 +475,8 @@ def _beta_quantiles(a: Event, b: Event, probs: tuple[float, ...]) -> Float[Array
     return (low + high) / 2
 
 
-@jax.jit
-def _e_bfmi(energy: Float[Array, "draw ..."]) -> Event:
-    jumps = jnp.sum((energy[1:] - energy[:-1]) ** 2, 0)
-    return jumps / jnp.sum(center(energy, 0) ** 2, 0)
+@_compiled
+def _e_bfmi(energy: Float[Array | np.ndarray, "draw ..."]) -> Event:
+    xp = namespace(energy)
+    jumps = xp.sum((energy[1:] - energy[:-1]) ** 2, 0)
+    return jumps / xp.sum(center(energy, 0) ** 2, 0)

@@ -125,8 +125,8 @@ def correlation(
 
     def unit(z: Numeric) -> Array:
         z = as_numbers(z)
-        z = center(z, as_axes(sample_axis, z.ndim))
-        return z / stddev(z, sample_axis, keepdims=True)
+        centred = center(z, as_axes(sample_axis, z.ndim))
+        return centred / stddev(centred, sample_axis, keepdims=True)
 
     return covariance(unit(x), None if y is None else unit(y), sample_axis, event_axis, keepdims)
 

@@ -15,7 +15,7 @@ from distrax_like._arguments import PositiveInt, checked
 from distrax_like._misc import Numeric, promote
 from distrax_like.math import reduce_logmeanexp
 
-from ._arrays import Axis, as_axes, center, flatten_axes
+from ._arrays import Axis, as_axes, center, flatten_axes, namespace
 from ._diagnostics import ess
 
 # A tail of fewer numbers is not fitted.
@@ -66,10 +66,10 @@ def pareto_k_threshold(num_samples: PositiveInt) -> float:
 
 
 def _tail_length(s: int, r_eff: Any) -> Any:
-    xnp: Any = np if isinstance(r_eff, np.ndarray) else jnp
+    xp = namespace(r_eff)
     good = r_eff > 0
-    length = xnp.floor(xnp.minimum(s / 5, 3 * xnp.sqrt(s / xnp.where(good, r_eff, 1))))
-    return xnp.where(good, length, s // 5).astype(int)
+    length = xp.floor(xp.minimum(s / 5, 3 * xp.sqrt(s / xp.where(good, r_eff, 1))))
+    return xp.where(good, length, s // 5).astype(int)
 
 
 @eqx.filter_jit

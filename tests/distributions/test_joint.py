@@ -340,3 +340,165 @@ def test_a_uniform_made_outside_of_the_model():
     for fn in (density, jax.jit(lambda x: density(x))):
         np.testing.assert_allclose(fn(jnp.zeros(1)), np.log(1 / 3) + np.log(3 / 4), rtol=1e-14)
     assert jax.jit(lambda x: bijector_for(uniform.support).forward(x))(0.0) == 3.5
+
+
+# A joint distribution as a site of another.
+
+
+def regression():
+    slope = yield "slope", tfd.Normal(0.0, 1.0)
+    yield "scale", tfd.HalfNormal(jnp.exp(slope))
+
+
+def nested():
+    z = yield "z", tfd.JointDistributionCoroutine(regression)
+    n = yield (
+        "n",
+        tfd.JointDistributionNamed(dict(w=lambda u: tfd.Sample(tfd.Normal(u, z.scale), 2), u=tfd.Uniform(0, 1))),
+    )
+    pair = tfd.JointDistributionSequential((tfd.Normal(n["u"], 1.0), lambda x: tfd.Normal(x, z.scale)))
+    v, _ = yield pair
+    yield "y", tfd.Sample(tfd.Normal(v, 1.0), 3)
+
+
+NESTED = tfd.JointDistributionCoroutine(nested)
+NESTED_NAMES = ("z.slope", "z.scale", "n.u", "n.w", "var2.var0", "var2.var1", "y")
+
+
+def test_nested_models_are_the_model_written_flat():
+    draw = NESTED.sample(seed=KEY)
+    assert NESTED.names == NESTED_NAMES and draw._fields == ("z", "n", "var2", "y")
+    assert draw.z._fields == ("slope", "scale") and list(draw.n) == ["w", "u"] and isinstance(draw.var2, tuple)
+    z, n, (v, w), y = draw
+    expected = [
+        st.norm.logpdf(z.slope),
+        st.halfnorm(0, np.exp(z.slope)).logpdf(z.scale),
+        0,
+        np.sum(st.norm(n["u"], z.scale).logpdf(n["w"])),
+        st.norm(n["u"]).logpdf(v),
+        st.norm(v, z.scale).logpdf(w),
+        np.sum(st.norm(v).logpdf(y)),
+    ]
+    np.testing.assert_allclose(NESTED.log_prob(draw), np.sum(expected), rtol=1e-12)
+    parts = NESTED.log_prob_parts(draw)
+    np.testing.assert_allclose(parts.n["w"], expected[3], rtol=1e-12)
+    np.testing.assert_allclose(parts.var2[1], expected[5], rtol=1e-12)
+    assert NESTED.event_shape.n == {"w": (2,), "u": ()} and NESTED.dtype.z.scale == jnp.float64
+    many = NESTED.sample((2, 4), seed=KEY)
+    assert many.n["w"].shape == (2, 4, 2) and NESTED.log_prob(many).shape == (2, 4)
+    by_name = dict(zip(NESTED_NAMES, (z.slope, z.scale, n["u"], n["w"], v, w, y)))
+    np.testing.assert_allclose(NESTED.log_prob(by_name), NESTED.log_prob(draw), rtol=1e-14)
+    given = NESTED.sample(seed=KEY, value={"n": {"u": 0.5}})
+    assert given.n["u"] == 0.5 and given.z == draw.z
+
+
+def test_nested_sites_are_pinned_and_free():
+    post = NESTED.pin(y=jnp.ones(3), n={"u": 0.25}, z=dict(slope=0.5, scale=None))
+    assert post.names == ("z.scale", "n.w", "var2.var0", "var2.var1")
+    assert set(post.pins) == {"y", "n.u", "z.slope"}
+    density = post.unconstrained()
+    x = density.init(KEY)
+    value = density.constrain(x)
+    assert value._fields == ("z", "n", "var2") and value.z._fields == ("scale",) and list(value.n) == ["w"]
+    full = NESTED.log_prob(
+        {"z": {"slope": 0.5, **value.z._asdict()}, "n": {"u": 0.25, **value.n}, "var2": value.var2, "y": jnp.ones(3)}
+    )
+    np.testing.assert_allclose(post.log_density(value), full, rtol=1e-13)
+    np.testing.assert_allclose(density.unconstrain(value), x, rtol=1e-12)
+    for name, shape in (("z.scale", ()), ("n.w", (2,))):
+        assert density.split(x)[name].shape == shape
+
+
+def test_positions_of_values():
+    density = SCHOOLS.pin(y=Y).unconstrained()
+    values = SCHOOLS.pin(y=Y).sample_unpinned(seed=KEY)
+    for given in (values, values._asdict(), tuple(values)):
+        np.testing.assert_allclose(density.position_of(given), density.unconstrain(values), rtol=1e-12)
+    many = SCHOOLS.pin(y=Y).sample_unpinned(4, seed=KEY)
+    out = density.position_of(many)
+    assert out.shape == (4, density.dim)
+    np.testing.assert_allclose(density.constrain(out).tau, many.tau, rtol=1e-12)
+    # Inside of a compiled program too.
+    np.testing.assert_allclose(jax.jit(lambda v: density.position_of(v))(many._asdict()), out, rtol=1e-12)
+    assert tfd.JointDistributionNamed(dict(a=tfd.Normal(0.0, 1.0))).pin(a=0.0).unconstrained().position_of(
+        {}
+    ).shape == (0,)
+    for changed, words in [
+        ({"tau": None}, ["'tau'", "no value"]),
+        ({"tau": -1.0}, ["'tau'", "support", "-1.0"]),
+        ({"tau": 0.0}, ["'tau'", "support"]),
+        ({"top": 1e9}, ["'top'", "support"]),
+        ({"weights": jnp.ones(2)}, ["'weights'", "(3,)", "(2,)"]),
+        ({"tau": jnp.ones(4)}, ["'mu'", "no axis of chains"]),
+        ({"mu": jnp.ones((2, 4))}, ["one axis of chains", "(2, 4)"]),
+        ({"tua": 1.0}, ["'tua'", "did you mean 'tau'"]),
+        ({"theta": "a"}, ["'theta'", "numbers"]),
+    ]:
+        with pytest.raises((ValueError, TypeError)) as caught:
+            density.position_of(values._asdict() | changed)
+        for word in words:
+            assert word in str(caught.value), str(caught.value)
+    with pytest.raises(ValueError, match="chains differ"):
+        density.position_of({n: x[:1] if n == "mu" else x for n, x in many._asdict().items()})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.ma.masked_array([1.0] * 8, [0, 1] * 4),
+        [1.0, None, 2.0],
+        "abc",
+        np.array([1.0] * 8, object),
+        np.array(["a"] * 8),
+        jnp.ones(8) * 1j,
+        {"a": 1.0},
+        lambda x: x,
+        random.key(0),
+        2**200,
+    ],
+)
+def test_data_that_are_no_numbers_name_the_site(value):
+    with pytest.raises(TypeError, match="JointDistributionCoroutine: the value of site 'y'"):
+        SCHOOLS.pin(y=value)
+
+
+def test_data_as_users_have_them():
+    whole = np.ma.masked_array(np.asarray(Y), [False] * 8)
+    for value in (whole, list(np.asarray(Y)), tuple(np.asarray(Y)), np.asarray(Y, np.float32), np.asarray(Y, int)):
+        np.testing.assert_array_equal(SCHOOLS.pin(y=value).pins["y"], Y)
+    with pytest.raises(ValueError, match=r"pin: which sites have which values.*pin\(\{\}\) leaves all free"):
+        SCHOOLS.pin()
+    assert SCHOOLS.pin({}).names == SCHOOLS.names
+
+
+def test_entropy_and_divergence_of_independent_sites():
+    def pair(loc, concentration, kind):
+        inner = tfd.JointDistributionNamed(dict(g=lambda: tfd.Gamma(jnp.full(2, concentration), 1.0)))
+        sites = dict(a=tfd.Normal(loc, 2.0), b=inner)
+        return (
+            tfd.JointDistributionNamed(sites)
+            if kind == "named"
+            else tfd.JointDistributionSequential(list(sites.values()))
+        )
+
+    for kind in ("named", "sequential"):
+        p, q = pair(0.0, 2.0, kind), pair(1.0, 3.0, kind)
+        np.testing.assert_allclose(p.entropy(), st.norm(0, 2).entropy() + 2 * st.gamma(2).entropy(), rtol=1e-12)
+        kl = 1 / 8 + 2 * tfd.Gamma(2.0, 1.0).kl_divergence(tfd.Gamma(3.0, 1.0))
+        np.testing.assert_allclose(p.kl_divergence(q), kl, rtol=1e-12)
+        np.testing.assert_allclose(tfd.kl_divergence(p, q), kl, rtol=1e-12)
+        np.testing.assert_allclose(p.cross_entropy(q), p.entropy() + kl, rtol=1e-12)
+    with pytest.raises(ValueError, match="sites"):
+        pair(0.0, 2.0, "named").kl_divergence(pair(0.0, 2.0, "sequential"))
+    with pytest.raises(ValueError, match="'n' depends on others"):
+        tfd.JointDistributionNamed(dict(m=tfd.Normal(0.0, 1.0), n=lambda m: tfd.Normal(m, 1.0))).entropy()
+    with pytest.raises(ValueError, match="'var1' depends on others"):
+        tfd.JointDistributionSequential([tfd.Normal(0.0, 1.0), lambda m: tfd.Normal(m, 1.0)]).entropy()
+    with pytest.raises(NotImplementedError, match="JointDistributionCoroutine"):
+        SCHOOLS.entropy()
+    with pytest.raises(ValueError, match="'a/b' is to be a field"):
+        tfd.JointDistributionCoroutine(slash).sample(seed=KEY)
+
+
+def slash():
+    yield "a/b", tfd.Normal(0.0, 1.0)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from distrax_like.inference import stats
+from distrax_like.inference.stats import _arrays
 from tests.inference.stats.chains import CASES, CHAINS, few
 
 nan, inf = np.nan, np.inf
@@ -290,3 +291,18 @@ def test_potential_scale_reduction_by_its_definition():
     np.testing.assert_allclose(stats.potential_scale_reduction(x.reshape(151, 2, 2, 3), 2), expected(x), rtol=1e-9)
     with pytest.raises(ValueError, match="at least 4 draws"):
         stats.potential_scale_reduction(x[:3], split_chains=True)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_compiled_statistic_is_that_of_the_host(name):
+    compiled = jax.jit(FUNCTIONS[name])
+    for draws in (BROKEN, CHAINS[:7, :, :0], CHAINS[:3]):
+        np.testing.assert_allclose(compiled(draws), FUNCTIONS[name](draws), rtol=1e-10, atol=1e-13)
+    half = CHAINS[..., :1].astype(np.float16)
+    for out in (FUNCTIONS[name](half), compiled(half)):
+        assert out.dtype == jnp.float32 and np.isfinite(out).all()
+
+
+def test_many_numbers_are_taken_some_at_a_time(monkeypatch):
+    monkeypatch.setattr(_arrays, "_DRAWS_AT_ONCE", 2000)
+    np.testing.assert_allclose(stats.rhat(CHAINS.reshape(151, 4, 2, 5)), np.reshape(ARVIZ["rhat"], (2, 5)), rtol=1e-9)

@@ -1,0 +1,150 @@
+"""A model beside its draws: pointwise likelihoods, predictive draws, and comparisons of models."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from distrax_like._misc import Seed, as_key
+from distrax_like.distributions import Distribution, Independent, JointDistributionPinned, Sample
+from distrax_like.distributions._deterministic import computed
+from distrax_like.inference import stats
+
+# So many draws are evaluated at once.
+_AT_ONCE = 256
+
+
+def log_likelihood(model: JointDistributionPinned, samples: PyTree) -> dict[str, np.ndarray]:
+    """The log density of every observation at every draw.
+
+    The batch dimensions of a site, and those of `Sample` and `Independent`, count as observations, each with a term of
+    its own.
+
+    **Arguments:** `model`: the pinned model; `samples`: what `sample` returned for it, or draws of the sites that are
+    not pinned in their container, of shape `(draw, chain, ...)`.
+
+    **Returns:** for each pinned site an array `(draw, chain, *observations)`.
+
+    **Raises:** `ValueError` for draws that do not fit the model, naming the site.
+    """
+    return _of_draws("log_likelihood", _log_likelihoods, model, samples)
+
+
+def predictive(model: JointDistributionPinned, samples: PyTree, *, seed: Seed | None = None) -> dict[str, np.ndarray]:
+    """New data for every draw: draws of the pinned sites given those of the others.
+
+    **Arguments:** see `log_likelihood`; `seed`: a key.
+
+    **Returns:** for each pinned site, and each without randomness such as a `Deterministic`, an array
+    `(draw, chain, ...)`.
+
+    **Raises:** see `log_likelihood`; `TypeError` without a seed.
+    """
+    return _of_draws("predictive", _predicted, model, samples, as_key(seed, "predictive"))
+
+
+def loo(model: JointDistributionPinned, samples: PyTree) -> stats.LOO:
+    """Leave-one-out cross-validation of a model: `stats.loo` of its `log_likelihood`, over all observations.
+
+    **Arguments, raises:** see `log_likelihood`; `ValueError` where nothing is pinned.
+    """
+    terms = list(log_likelihood(model, samples).values())
+    if not terms:
+        raise ValueError("loo: the model has no pinned site, so there are no observations to leave out")
+    # One site keeps the shape of its observations.
+    return stats.loo(terms[0] if len(terms) == 1 else np.concatenate([_flat(x) for x in terms], axis=-1))
+
+
+def compare(models: Mapping[str, tuple[JointDistributionPinned, PyTree]]) -> stats.Comparison:
+    """Models of the same observations side by side by `loo`, the best first; see `stats.compare`.
+
+    **Arguments:** `models`: by name, each with its samples.
+
+    **Raises:** see `log_likelihood`; `ValueError` where the observations differ or there are no models.
+    """
+    return stats.compare({name: loo(model, samples) for name, (model, samples) in models.items()})
+
+
+def observations(model: JointDistributionPinned) -> dict[str, np.ndarray]:
+    """The pinned values by site."""
+    return {name: np.asarray(x) for name, x in model.pins.items()}
+
+
+def prior_draws(model: JointDistributionPinned, num: int, seed: Seed) -> dict[str, dict[str, np.ndarray]]:
+    """`num` draws of all sites of one chain, as the groups `prior` and `prior_predictive`."""
+    sites, _, values, _ = model.distribution._draw((num, 1), seed, None)
+    data = {"prior": lambda name: name not in model.pins, "prior_predictive": lambda name: name in model.pins}
+    return {group: {n: np.asarray(values[n]) for n in sites if belongs(n)} for group, belongs in data.items()}
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    return np.reshape(x, (*x.shape[:2], math.prod(x.shape[2:])))
+
+
+def _of_draws(
+    who: str, fn: Callable[..., Any], model: object, samples: PyTree, key: Array | None = None
+) -> dict[str, np.ndarray]:
+    """`fn` of the model and every draw, by site, as arrays `(draw, chain, ...)`."""
+    if not isinstance(model, JointDistributionPinned):
+        raise TypeError(f"{who}: model must be a pinned joint distribution, joint.pin(...), got {type(model).__name__}")
+    sites = model.distribution._sites()
+    free = model._free(sites)
+    draws = getattr(samples, "draws", samples)
+    values = {n: x for n, x in free.all_by_name(who, (draws,), {}).items() if n not in sites.computed}
+    for name, x in values.items():
+        if x.ndim != len(sites[name]) + 2 or x.shape[2:] != sites[name]:
+            raise ValueError(f"{who}: draws of {name!r} must have shape (draw, chain, *{sites[name]}), got {x.shape}")
+    leads = {x.shape[:2] for x in values.values()}
+    if len(leads) != 1:
+        listing = ", ".join(f"{x.shape[:2]} of {name!r}" for name, x in values.items()) or "none of a random site"
+        raise ValueError(f"{who}: draws of all sites must have the same numbers of draws and chains, got {listing}")
+    (lead,) = leads
+    flat = {name: jnp.reshape(x, (math.prod(lead), *sites[name])) for name, x in values.items()}
+    keys = None if key is None else jax.random.split(key, math.prod(lead))
+    out = _mapped(fn, model, flat, keys)
+    return {name: np.reshape(np.asarray(x), (*lead, *x.shape[1:])) for name, x in out.items()}
+
+
+@eqx.filter_jit
+def _mapped(fn: Callable[..., Any], model: JointDistributionPinned, values: PyTree, keys: Any) -> dict[str, Array]:
+    if not jtu.tree_leaves(values)[0].shape[0]:
+        return jax.vmap(lambda args: fn(model, *args))((values, keys))
+    return jax.lax.map(lambda args: fn(model, *args), (values, keys), batch_size=_AT_ONCE)
+
+
+def _log_likelihoods(model: JointDistributionPinned, values: dict[str, Array], key: None) -> dict[str, Array]:
+    terms: dict[str, Array] = {}
+
+    def visit(name: str, distribution: Distribution) -> Array:
+        if name in model.pins:
+            terms[name] = _pointwise(distribution, model.pins[name])
+            return model.pins[name]
+        return _given(values, name, distribution)
+
+    model.distribution._run(visit)
+    return terms
+
+
+def _pointwise(distribution: Distribution, value: Array) -> Array:
+    """The log density of each observation that a site consists of."""
+    if isinstance(distribution, Independent):
+        return _pointwise(distribution.distribution, value)
+    if isinstance(distribution, Sample):
+        return _pointwise(distribution._expanded(), value)
+    return distribution.log_prob(value)
+
+
+def _given(values: Mapping[str, Array], name: str, distribution: Distribution) -> Array:
+    known = computed(distribution)
+    return values[name] if known is None else known[0]
+
+
+def _predicted(model: JointDistributionPinned, values: dict[str, Array], key: Array) -> dict[str, Array]:
+    sites, _, made, _ = model.distribution._draw((), key, values)
+    return {name: made[name] for name in sites if name not in values}
