@@ -36,6 +36,7 @@ from ._debug import Finding as Finding, Report as Report, debug as debug
 from ._density import (
     DensityState as DensityState,
 )
+from ._diagnose import diagnose as diagnose
 from ._elliptical_slice import (
     EllipticalSliceInfo as EllipticalSliceInfo,
     EllipticalSliceSampler as EllipticalSliceSampler,
@@ -113,7 +114,7 @@ from ._replica_exchange import (
     even_odd_swap_proposal_fn as even_odd_swap_proposal_fn,
 )
 from ._run import KernelResults as KernelResults
-from ._sample import sample as sample
+from ._sample import SamplingWarning as SamplingWarning, sample as sample
 from ._sample_chain import (
     CheckpointableStatesAndTrace as CheckpointableStatesAndTrace,
     StatesAndTrace as StatesAndTrace,

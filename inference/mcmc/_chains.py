@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from distrax_like._misc import Seed
+from distrax_like._misc import Seed, describe
 from distrax_like.inference._devices import as_numpy, on_host
 from distrax_like.inference._target import as_draw
 
@@ -78,6 +78,9 @@ class CollectDraws(eqx.Module):
         out = {"draws": draw, "stats": sample_stats(info), "counts": counts}
         if self.trace_fn is not None:
             out["trace"] = self.trace_fn(draw, info)
+            for leaf in jtu.tree_leaves(out["trace"]):
+                if not eqx.is_array_like(leaf):
+                    raise TypeError(f"sample: trace_fn must return arrays, got {describe(leaf)}")
         if self.learns_metric:
             out["for_metric"] = tuple(ravel_pytree(tree)[0] for tree in (position, state.grads_target_log_prob))
         return out
@@ -86,7 +89,8 @@ class CollectDraws(eqx.Module):
 def count_events(info: PyTree) -> dict[str, Int[Array, ""]]:
     """What is counted over all transitions, those between kept draws too."""
     stats = sample_stats(info)
-    return {name: stats[name].astype(jnp.int32) for name in ("diverging", "reached_max_treedepth") if name in stats}
+    names = {"diverging": "diverging", "reached_max_treedepth": "reached_max_depth"}
+    return {name: stats[key].astype(jnp.int32) for key, name in names.items() if key in stats}
 
 
 class ChainSettings(NamedTuple):

@@ -182,8 +182,8 @@ def _transitions(
     no_info = jtu.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), like)
     no_counts = jtu.tree_map(jnp.zeros_like, run.count(no_info))
 
-    def to_next_draw(carry: tuple[State, Array], count: Int[Array, ""]) -> tuple[tuple[State, Array], PyTree]:
-        state, num = carry
+    def to_next_draw(draws: tuple[State, Array], count: Int[Array, ""]) -> tuple[tuple[State, Array], PyTree]:
+        state, num = draws
 
         def transition(i: Int[Array, ""], carry: tuple[State, PyTree, PyTree]) -> tuple[State, PyTree, PyTree]:
             state, info = kernel.step(carry[0], seed=jax.random.fold_in(key, num + i))

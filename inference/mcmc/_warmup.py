@@ -68,12 +68,12 @@ def warm_up(
     while chains.stage.settling_left:
         chains = _settling_window(settings, chains, on_progress)
         yield chains
-    for length, learns in _windows(settings, chains.stage.left)[chains.stage.windows_done :]:
+    for length, learns in windows(settings, chains.stage.left)[chains.stage.windows_done :]:
         chains = _metric_window(settings, chains, length, on_progress, learns)
         yield chains
 
 
-def _windows(settings: ChainSettings, num_warmup: int) -> list[tuple[int, bool]]:
+def windows(settings: ChainSettings, num_warmup: int) -> list[tuple[int, bool]]:
     """The lengths of the windows after the settling ones, and whether a metric is learnt after each."""
     if settings.adaptation is None:
         return [(CHUNK, False)] * (num_warmup // CHUNK) + [(num_warmup % CHUNK, False)]

@@ -1,11 +1,5 @@
 """`sample`: models, starts, warm-up, what is kept, checkpoints, interrupts."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,7 +8,7 @@ import pytest
 
 from distrax_like import distributions as dl
 from distrax_like.inference import mcmc, stats
-from distrax_like.inference.mcmc import _chains, _checkpoint, _sample, _sites, _warmup
+from distrax_like.inference.mcmc import _chains, _sample, _sites, _warmup
 
 KEY = jax.random.key(0)
 
@@ -69,7 +63,8 @@ def test_a_model(samples):
         "reached_max_treedepth",
     }
     assert all(x.shape == (500, 5) for x in stats.values())
-    assert 0.75 < np.mean(stats["acceptance_rate"]) < 0.9 and not np.any(stats["diverging"])
+    # Long steps are all but rejected where the scale is small, so the acceptance rate to aim at is raised above 0.8.
+    assert 0.85 < np.mean(stats["acceptance_rate"]) < 0.97 and not np.any(stats["diverging"])
     # Every chain uses the one step size.
     assert len(np.unique(stats["step_size"])) == 1 and stats["step_size"][0, 0] == samples.kernel.step_size
     u = PINNED.unconstrained()
@@ -178,11 +173,18 @@ def test_windows():
         for n in (0, 1, 5, 20, 149, 150, 333, 1000):
             assert sum(n for n, _ in adaptation.windows(n)) == n
             assert all(n >= 0 for n, _ in adaptation.windows(n))
-    assert _warmup.converged(np.zeros((10, 3)), 4).all()
-    rising = np.linspace(-1000, 0, 10)[:, None] * np.array([0, 0, 1])
-    assert list(_warmup.converged(rising, 4)) == [True, True, False]
-    low = np.zeros((10, 3)) - np.array([0, 0, 100])
-    assert list(_warmup.converged(low, 4)) == [True, True, False]
+
+
+def test_progress():
+    def progress(*chains):
+        arrived, stuck = _warmup.progress_of(np.stack([np.broadcast_to(x, 10) for x in chains], 1), 4)
+        return "".join("+" if a else "x" if s else "-" for a, s in zip(arrived, stuck))
+
+    rising = np.linspace(-1000, 0, 10)
+    assert progress(0, 0, 0) == "+++" and progress(0, 0, rising) == "++-" and progress(0, 0, -100) == "++x"
+    assert progress(0, -1e50) == "+x" and progress(-1e50, -1e50, 0) == "xx+"
+    # One chain in a narrow peak is not the measure of all others.
+    assert progress(0, 0, 0, 100) == "++++" and progress(0, 0, -50, -1e50) == "++xx"
 
 
 def test_a_far_start_in_single_precision():
@@ -275,58 +277,6 @@ def test_an_interrupt_keeps_what_is_done(monkeypatch):
     identical(part.draws, jax.tree_util.tree_map(lambda x: x[:30], whole.draws))
 
 
-RUN = """
-import sys, jax
-jax.config.update("jax_enable_x64", True)
-sys.path.insert(0, {tests!r})
-import test_sample
-test_sample.long_run(sys.argv[1])
-"""
-
-
-def long_run(folder):
-    """A run of a few hundred pieces."""
-    _chains._BYTES_PER_CALL = 3 * 2 * 2 * 8 * 5
-    return mcmc.sample(PINNED, num_samples=1500, num_warmup=100, num_chains=2, checkpoint=folder, seed=KEY)
-
-
-def test_a_killed_run_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(_chains, "_BYTES_PER_CALL", _chains._BYTES_PER_CALL)
-    command = [sys.executable, "-c", RUN.format(tests=os.path.dirname(__file__)), str(tmp_path / "run")]
-    process = subprocess.Popen(command)
-    wanted = tmp_path / "run" / "draws-000020.npz"
-    while not wanted.exists():
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    pieces = len(list((tmp_path / "run").glob("draws-*.npz")))
-    assert pieces < 300
-    straight, resumed = long_run(tmp_path / "straight"), long_run(tmp_path / "run")
-    identical((straight.draws, straight.sample_stats), (resumed.draws, resumed.sample_stats))
-    assert straight.kernel.step_size == resumed.kernel.step_size
-    # A complete run is returned at once; another one is refused.
-    again = long_run(tmp_path / "run")
-    identical(again.draws, straight.draws)
-    with pytest.raises(ValueError, match="the checkpoint .* is of another run: num_samples is 10, was 1500"):
-        mcmc.sample(PINNED, num_samples=10, num_warmup=100, num_chains=2, checkpoint=tmp_path / "run", seed=KEY)
-
-
-def test_a_checkpoint_holds_arrays_keys_and_numbers(tmp_path):
-    def state(x):
-        stage = _chains.WarmupStage(x, x + 1, x + 2)
-        key = jax.random.key(x)
-        return stage, jnp.full(2, x, jnp.bfloat16), np.full(2, x), np.float32(x), x > 1, x / 2, key, "name"
-
-    run = {"num_samples": 3}
-    _checkpoint.Checkpoint(tmp_path, run).save(state(5))
-    loaded = _checkpoint.Checkpoint(tmp_path, run).load(state(0))
-    assert loaded[0] == (5, 6, 7) and loaded[4:6] == (True, 2.5) and loaded[-1] == "name"
-    assert all(type(x) is int for x in loaded[0]) and loaded[1].dtype == jnp.bfloat16
-    assert np.all(loaded[1] == 5) and np.all(loaded[2] == 5) and loaded[3] == 5
-    assert np.all(jax.random.key_data(loaded[6]) == jax.random.key_data(jax.random.key(5)))
-
-
 def test_starts():
     u = PINNED.unconstrained()
     for init in ("uniform", "prior", jnp.zeros(2), jnp.zeros((2, 2)), lambda key: jax.random.normal(key, (2,))):
@@ -377,12 +327,9 @@ def test_errors():
         run(lambda x: -(x**2), jnp.zeros(3))
     with pytest.raises(ZeroDivisionError):
         run(lambda x: 1 / 0, jnp.zeros(3))
-    # The tests check annotations at run time, which finds this mistake before the function does.
-    with pytest.raises(TypeError, match="parameter 'target'"):
+    with pytest.raises(TypeError, match="sample: target must be a pinned model, a log density or a kernel, got 3"):
         run(3)
-    with pytest.raises(TypeError, match="target must be a pinned model, a log density or a kernel, got int"):
-        _sample._as_kernel(3, None)
-    with pytest.raises(TypeError, match="give a kernel as target or a function that makes one, not both"):
+    with pytest.raises(TypeError, match="give a kernel as target or what makes one"):
         run(mcmc.NoUTurnSampler(lambda x: -(x**2), 0.1), jnp.zeros(()), kernel=lambda f: f)
     with pytest.raises(ValueError, match="sample: num_chains must be at least 1, got 0"):
         run(PINNED, num_chains=0)

@@ -1,0 +1,122 @@
+"""What identifies a run: hashes of arrays, and of traced programs with all that they compute and close over."""
+
+import enum
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jaxtyping import PyTree
+
+from distrax_like._misc import is_key
+from distrax_like.inference._devices import as_numpy
+
+from ._checkpoint import HASH
+
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
+# Parameters of an equation that say where it comes from, or hold functions whose effect the trace contains.
+_IGNORED = {"name", "debug_info", "source_info", "jvp_jaxpr_fun", "jvp_jaxpr_thunk", "fwd_jaxpr_thunk", "bwd", "fwd"}
+
+
+def hashes(tree: PyTree) -> dict[str, str]:
+    """The hash of every array in a tree, by its path, and of the rest of the tree."""
+    arrays, rest = eqx.partition(tree, lambda x: eqx.is_array(x) or isinstance(x, np.ndarray))
+    out = {jtu.keystr(path) or "value": _digest(x) for path, x in jtu.tree_leaves_with_path(arrays)}
+    # Functions are known by what they compute, and elsewhere.
+    others = [type(x).__name__ if callable(x) else x for x in jtu.tree_leaves(rest)]
+    return {**out, "structure": _digest([_text(jtu.tree_structure(tree)), others])}
+
+
+def program_hash(fn: Callable[..., Any], *args: PyTree) -> tuple[str, PyTree]:
+    """The hash of what `fn` computes for arguments of these shapes, and the shapes of its results.
+
+    The arrays that it closes over count, the values of its arguments do not, and neither do names.
+    """
+    arrays, static = eqx.partition(args, _has_shape)
+
+    def dynamic(arrays: PyTree) -> PyTree:
+        return eqx.filter(fn(*eqx.combine(arrays, static)), eqx.is_array)
+
+    jaxpr, shape = jax.make_jaxpr(dynamic, return_shape=True)(arrays)
+    return _digest(jaxpr), shape
+
+
+def _has_shape(x: object) -> bool:
+    return eqx.is_array(x) or isinstance(x, np.ndarray | jax.ShapeDtypeStruct)
+
+
+def _digest(x: Any) -> str:
+    sha = hashlib.sha256()
+    _feed(sha.update, x, {})
+    return HASH + sha.hexdigest()
+
+
+def _text(x: object) -> str:
+    return _ADDRESS.sub("", repr(x))
+
+
+def _feed(update: Callable[[bytes], object], x: Any, numbers: dict[Any, int]) -> None:
+    """Updates a hash with a value as it may occur in a traced program; `numbers` are those of its variables."""
+
+    def feed(x: Any) -> None:
+        _feed(update, x, numbers)
+
+    def text(x: object) -> None:
+        update(f"{x};".encode())
+
+    if isinstance(x, ClosedJaxpr):
+        feed(x.jaxpr)
+        feed(list(x.consts))
+    elif isinstance(x, Jaxpr):
+        _feed_program(update, x)
+    elif isinstance(x, jax.Array) and is_key(x):
+        text(x.dtype)
+        feed(jax.random.key_data(x))
+    elif isinstance(x, jax.Array | np.ndarray | np.generic):
+        array = as_numpy(jnp.asarray(x)) if isinstance(x, jax.Array) else np.asarray(x)
+        text((array.dtype, array.shape))
+        update(np.ascontiguousarray(array).tobytes() if array.dtype != object else _text(array).encode())
+    elif isinstance(x, Mapping):
+        for key in sorted(x, key=str):
+            text(key)
+            feed(x[key])
+    elif isinstance(x, tuple | list):
+        text((type(x).__name__, len(x)))
+        for part in x:
+            feed(part)
+    elif x is None or isinstance(x, bool | int | float | complex | str | bytes | enum.Enum | np.dtype):
+        text(repr(x))
+    elif callable(x):
+        text(type(x).__name__)
+    else:
+        text(_text(x))
+
+
+def _feed_program(update: Callable[[bytes], object], program: Jaxpr) -> None:
+    # Variables are numbered in the order in which they occur, since their names differ between traces.
+    numbers: dict[Any, int] = {}
+
+    def atom(x: Any) -> None:
+        if isinstance(x, Literal):
+            _feed(update, (x.val, str(x.aval)), numbers)
+        else:
+            update(f"v{numbers.setdefault(x, len(numbers))}:{x.aval};".encode())
+
+    for x in (*program.constvars, *program.invars):
+        atom(x)
+    for equation in program.eqns:
+        update(equation.primitive.name.encode())
+        for x in equation.invars:
+            atom(x)
+        parameters = {k: v for k, v in equation.params.items() if k not in _IGNORED}
+        _feed(update, parameters, numbers)
+        for x in equation.outvars:
+            update(f"v{numbers.setdefault(x, len(numbers))}:{x.aval};".encode())
+    for x in program.outvars:
+        atom(x)

@@ -1,0 +1,261 @@
+"""Checkpoints: a killed run goes on bit for bit; a folder belongs to one run; what is damaged is named."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from distrax_like import distributions as dl
+from distrax_like.inference import mcmc
+from distrax_like.inference.mcmc import _chains, _checkpoint, _identity
+
+KEY = jax.random.key(0)
+FOLDER = os.path.dirname(__file__)
+
+
+def pinned(y=(0.0, 0.1, -0.1), scale=1.0):
+    def model():
+        m = yield "m", dl.Normal(0.0, scale)
+        yield "y", dl.Sample(dl.Normal(m, 1.0), 3)
+
+    return dl.JointDistributionCoroutine(model).pin(y=jnp.asarray(y))
+
+
+def run(folder, target=None, num_samples=400, **more):
+    """A run of a eighty pieces."""
+    more = {"num_warmup": 100, "num_chains": 2, "seed": KEY} | more
+    return mcmc.sample(pinned() if target is None else target, num_samples=num_samples, checkpoint=folder, **more)
+
+
+def identical(a, b):
+    jax.tree_util.tree_map(np.testing.assert_array_equal, (a.draws, a.sample_stats), (b.draws, b.sample_stats))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def five_rows_a_call():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_chains, "_BYTES_PER_CALL", 3 * 2 * 8 * 5)
+        yield
+
+
+@pytest.fixture(scope="module")
+def straight():
+    return mcmc.sample(pinned(), num_samples=400, num_warmup=100, num_chains=2, seed=KEY)
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory, straight):
+    folder = tmp_path_factory.mktemp("runs") / "complete"
+    identical(run(folder), straight)
+    return folder
+
+
+@pytest.fixture
+def copy(tmp_path, complete):
+    return shutil.copytree(complete, tmp_path / "copy")
+
+
+SCRIPT = """
+import sys, jax
+jax.config.update("jax_enable_x64", True)
+sys.path.insert(0, {tests!r})
+import test_checkpoint as t
+t._chains._BYTES_PER_CALL = 3 * 2 * 8 * 5
+t.run(sys.argv[1])
+"""
+
+
+def test_a_killed_run_goes_on(tmp_path, straight):
+    folder = tmp_path / "run"
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT.format(tests=FOLDER), str(folder)])
+    wanted = folder / "draws-000010.npz"
+    while not wanted.exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.01)
+    # The folder is in use; another run is told, and the first goes on.
+    with pytest.raises(RuntimeError, match="the checkpoint .* is in use by another run"):
+        run(folder)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(list(folder.glob("draws-*.npz"))) < 80
+    resumed = run(folder)
+    identical(resumed, straight)
+    assert resumed.kernel.step_size == straight.kernel.step_size
+
+
+def test_a_complete_folder(copy, straight):
+    run(copy)
+    begin = time.perf_counter()
+    identical(run(copy), straight)
+    assert time.perf_counter() - begin < 3  # Half a second on a quiet machine.
+    more = run(copy, num_samples=450)
+    jax.tree_util.tree_map(lambda x, y: np.testing.assert_array_equal(x[:400], y), more.draws, straight.draws)
+    longer = mcmc.sample(pinned(), num_samples=450, num_warmup=100, num_chains=2, seed=KEY)
+    identical(more, longer)
+    with pytest.raises(ValueError, match="holds 450 draws of each chain, more than num_samples=400"):
+        run(copy)
+
+
+@pytest.mark.parametrize(
+    "message, change",
+    {
+        r"model data .pinned.pins\['y'\] differs": lambda: {"target": pinned((50.0, 50.0, 50.0))},
+        "model density differs": lambda: {"target": pinned(scale=9.0)},
+        "init .* differs": lambda: {"init": jnp.zeros(1)},
+        "trace_fn is new": lambda: {"trace_fn": lambda draw, info: draw.m},
+        r"reducers \['moments'\]": lambda: {"reducers": "moments"},
+        "adaptation .*0.9": lambda: {"target_accept_prob": 0.9},
+        "adaptation .*Stan": lambda: {"adaptation": mcmc.StanAdaptation()},
+        "kernel program differs": lambda: {"max_tree_depth": 5},
+        "kernel class": lambda: {"kernel": lambda f: mcmc.HamiltonianMonteCarlo(f, 0.1, 3)},
+        "kernel values .step_size differs": lambda: {"kernel": lambda f: mcmc.NoUTurnSampler(f, 0.5)},
+        "num_warmup is 50, was 100": lambda: {"num_warmup": 50},
+        "thin is 2, was 1": lambda: {"thin": 2},
+        "num_chains is 3, was 2": lambda: {"num_chains": 3},
+        "keep_draws": lambda: {"keep_draws": False, "reducers": "moments"},
+        "seed differs": lambda: {"seed": jax.random.key(1)},
+    }.items(),
+    ids=str,
+)
+def test_another_run_is_refused(complete, message, change):
+    with pytest.raises(ValueError, match=f"the checkpoint .* is of another run: .*{message}"):
+        run(complete, **change())
+
+
+def test_programs_are_told_apart():
+    data = np.arange(3.0)
+
+    def one(scale, data, power=2):
+        return lambda x: -jnp.sum((x - data) ** power) / scale
+
+    def same(f, g):
+        return _identity.program_hash(f, jnp.zeros(3))[0] == _identity.program_hash(g, jnp.zeros(3))[0]
+
+    f = one(2.0, data)
+    assert same(f, one(2.0, data.copy())) and not same(f, one(np.nextafter(2.0, 3), data))
+    other = data.copy()
+    other[1] = np.nextafter(1.0, 2)
+    assert not same(f, one(2.0, other)) and not same(f, one(2.0, data, 4))
+    # Constants of inner functions too.
+    assert not same(*(jax.jit(one(2.0, jnp.asarray(x))) for x in (data, other)))
+    inner = [lambda x, d=d: jax.lax.fori_loop(0, 3, lambda i, s: s + jnp.sum(x * d), 0.0) for d in (data, data, other)]
+    assert same(inner[0], inner[1]) and not same(inner[0], inner[2])
+
+    def with_rule(factor):
+        f = jax.custom_jvp(lambda x: jnp.sum(x))
+        f.defjvp(lambda primals, tangents: (jnp.sum(primals[0]), factor * jnp.sum(tangents[0])))
+        return jax.value_and_grad(f)
+
+    assert same(with_rule(2.0), with_rule(2.0)) and not same(with_rule(2.0), with_rule(3.0))
+    assert _identity.hashes({"a": data}) != _identity.hashes({"a": other}) != _identity.hashes([other])
+
+
+def damage(file, how):
+    content = file.read_bytes()
+    if how == "missing":
+        file.unlink()
+    elif how == "empty":
+        file.write_bytes(b"")
+    elif how == "truncated":
+        file.write_bytes(content[: len(content) // 2])
+    elif how == "not a file of NumPy":
+        file.write_bytes(b"xx")
+    else:  # a flipped bit in the middle
+        middle = len(content) // 2
+        file.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+
+
+HOW = "missing", "empty", "truncated", "not a file of NumPy", "flipped"
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_the_latest_state_or_piece_is_damaged(copy, straight, how):
+    states, pieces = sorted(copy.glob("state-*.npz")), sorted(copy.glob("draws-*.npz"))
+    assert len(states) == 2
+    for files in (states, pieces):
+        damage(files[-1], how)
+        if how == "missing" and files is states:
+            identical(run(copy), straight)  # As if the process had died before.
+        else:
+            with pytest.warns(UserWarning, match=f"{files[-1].name} is .*; the run goes on from state-"):
+                identical(run(copy), straight)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            identical(run(copy), straight)  # What was damaged is whole again.
+        states, pieces = sorted(copy.glob("state-*.npz")), sorted(copy.glob("draws-*.npz"))
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_what_cannot_be_repaired_is_named(copy, how):
+    damage(copy / "draws-000003.npz", how)
+    reason = "missing" if how == "missing" else "damaged"
+    with pytest.raises(ValueError, match=f"draws-000003.npz is {reason}; delete the folder to begin anew"):
+        run(copy)
+    damage(copy / "run.json", how)
+    reason = "has no run.json" if how == "missing" else "run.json is damaged"
+    with pytest.raises(ValueError, match=f"{reason}.*; delete the folder to begin anew"):
+        run(copy)
+
+
+def test_both_states_are_damaged(copy):
+    for file in copy.glob("state-*.npz"):
+        damage(file, "truncated")
+    with pytest.raises(ValueError, match="state-.* is damaged and state-.* is damaged; delete the folder"):
+        run(copy)
+
+
+def test_a_full_disk(tmp_path, straight, monkeypatch):
+    calls, sync = [], os.fsync
+
+    def full(number):
+        calls.append(number)
+        if len(calls) == 60:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return sync(number)
+
+    monkeypatch.setattr(os, "fsync", full)
+    folder = tmp_path / "run"
+    with pytest.raises(
+        OSError, match="the checkpoint .* cannot be written: No space left on device; .* can be resumed"
+    ):
+        run(folder)
+    assert not list(folder.glob("*.new"))
+    identical(run(folder), straight)
+
+
+def test_paths(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(ValueError, match="the checkpoint .*file' is a file; give a folder"):
+        run(file)
+    with pytest.raises(TypeError, match="sample: checkpoint must be the path of a folder, got 3"):
+        run(3)
+
+
+def test_a_checkpoint_holds_arrays_keys_and_numbers(tmp_path):
+    def state(x):
+        stage = _chains.WarmupStage(x, x + 1, x + 2, x / 8)
+        key = jax.random.key(x)
+        return stage, jnp.full(2, x, jnp.bfloat16), np.full(2, x), np.float32(x), x > 1, x / 2, key, "name"
+
+    description = {"a": {"b": 3}}
+    with _checkpoint.Checkpoint(tmp_path, description) as folder:
+        folder.save(state(5), {"x": np.ones((2, 3), np.float32)})
+    with _checkpoint.Checkpoint(tmp_path, description) as folder:
+        loaded, pieces = folder.load(state(0), {"x": np.zeros((0, 3), np.float32)})
+    assert loaded[0] == (5, 6, 7, 0.625) and loaded[4:6] == (True, 2.5) and loaded[-1] == "name"
+    assert all(type(x) is int for x in loaded[0][:3]) and loaded[1].dtype == jnp.bfloat16
+    assert np.all(loaded[1] == 5) and np.all(loaded[2] == 5) and loaded[3] == 5
+    assert np.all(jax.random.key_data(loaded[6]) == jax.random.key_data(jax.random.key(5)))
+    assert len(pieces) == 1 and np.all(pieces[0]["x"] == 1)
+    with pytest.raises(ValueError, match="of another run: a b is 4, was 3"):
+        _checkpoint.Checkpoint(tmp_path, {"a": {"b": 4}})
