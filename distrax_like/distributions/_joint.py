@@ -418,7 +418,8 @@ def _as_value(who: str, name: str, x: Any) -> Array:
             )
         x = x.data
     try:
-        value = jnp.asarray(x)
+        # JAX takes some strings for names of types.
+        value = jnp.asarray(np.asarray(x) if isinstance(x, str | bytes) else x)
         if jnp.issubdtype(value.dtype, jnp.bool_) or jnp.issubdtype(value.dtype, jnp.number):
             if not jnp.issubdtype(value.dtype, jnp.complexfloating):
                 return value
