@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from distrax_like._misc import Seed, as_key
-from distrax_like.distributions import Distribution, Independent, JointDistributionPinned, Sample
+from distrax_like.distributions import Distribution, Independent, JointDistribution, JointDistributionPinned, Sample
 from distrax_like.distributions._deterministic import computed
 from distrax_like.inference import stats
 
@@ -78,9 +78,14 @@ def observations(model: JointDistributionPinned) -> dict[str, np.ndarray]:
 
 def prior_draws(model: JointDistributionPinned, num: int, seed: Seed) -> dict[str, dict[str, np.ndarray]]:
     """`num` draws of all sites of one chain, as the groups `prior` and `prior_predictive`."""
-    sites, _, values, _ = model.distribution._draw((num, 1), seed, None)
+    sites, values = model.distribution._sites(), _prior(model.distribution, num, as_key(seed, "prior"))
     data = {"prior": lambda name: name not in model.pins, "prior_predictive": lambda name: name in model.pins}
     return {group: {n: np.asarray(values[n]) for n in sites if belongs(n)} for group, belongs in data.items()}
+
+
+@eqx.filter_jit
+def _prior(joint: JointDistribution, num: int, key: Seed) -> dict[str, Array]:
+    return joint._draw((num, 1), key, None)[2]
 
 
 def _flat(x: np.ndarray) -> np.ndarray:
