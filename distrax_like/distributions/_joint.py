@@ -418,9 +418,10 @@ def _as_value(who: str, name: str, x: Any) -> Array:
             )
         x = x.data
     try:
-        value = jnp.asarray(x)
-        if jnp.issubdtype(value.dtype, jnp.bool_) or jnp.issubdtype(value.dtype, jnp.number):
-            if not jnp.issubdtype(value.dtype, jnp.complexfloating):
+        # JAX takes some strings for names of types.
+        if not any(isinstance(leaf, str | bytes) for leaf in jax.tree.leaves(x)):
+            value = jnp.asarray(x)
+            if any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating)):
                 return value
     except (TypeError, ValueError, OverflowError):
         pass

@@ -9,7 +9,8 @@ What is where:
   other kernels: `_gibbs.py`, `_replica_exchange.py`, `_adaptation.py` (of the step size). `_metric.py`: inverse mass
   matrices. `_annealed.py`: annealed importance sampling.
 - Drivers: `_sample.py` with its warm-up (`_warmup.py`), and `_sample_chain.py`, on the compiled loop in `_run.py`.
-  `_samples.py`: what `sample` returns. `_debug.py`: checks of a model before a run.
+  `_samples.py`: what `sample` returns. `_debug.py`: checks of a model before a run. `_diagnose.py`: what is wrong with
+  one after it. `_predictive.py`: likelihoods and predictive draws of a model beside its draws.
 
 To add a sampler: write a `TransitionKernel` with `init` and `step` in a file of its own, with a state and an info that
 hold what `KernelState` and `KernelInfo` say; a subclass of `HamiltonianKernel` or `DensityKernel` has most of it.
@@ -99,6 +100,12 @@ from ._metropolis_hastings import (
     UncalibratedInfo as UncalibratedInfo,
 )
 from ._nuts import NoUTurnSampler as NoUTurnSampler
+from ._predictive import (
+    compare as compare,
+    log_likelihood as log_likelihood,
+    loo as loo,
+    predictive as predictive,
+)
 from ._random_walk import (
     RandomWalkMetropolis as RandomWalkMetropolis,
     UncalibratedRandomWalk as UncalibratedRandomWalk,

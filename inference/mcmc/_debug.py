@@ -272,8 +272,9 @@ class _Check:
         hint = "Fix its support and the bijector that is registered for it."
         out = self.over_points("the model", "looking at supports and their bijectors", hint, jtu.Partial(_sites, model))
         for name, site in (out or {}).items():
-            where, pinned = _quoted(name), name in model.pinned.pins
-            outside, term = site["outside"] > 0, site["term"]
+            where, pinned, free = _quoted(name), name in model.pinned.pins, name in dict(model.layout)
+            # A site without randomness may record any value.
+            outside, term = (site["outside"] > 0) & (pinned or free), site["term"]
             if outside.any():
                 i = int(np.argmax(outside))
                 message = f"{site['outside'][i]} of {site['count'][i]} {'observed' if pinned else 'constrained'} values"
@@ -286,7 +287,7 @@ class _Check:
                 message = f"the log density is {term[np.argmax(bad)]}"
                 hint = "Look at the parameters that its distribution has there, and at the value."
                 self.at(bad, where, message, hint)
-            if not pinned:
+            if free:
                 hint = "Fix the bijector of its support: forward and inverse must undo each other."
                 self.at(site["lossy"], where, "free reals do not come back from their values", hint, True)
                 off = site["log_det"]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from distrax_like._misc import Seed, as_key
-from distrax_like.distributions import Distribution, Independent, JointDistributionPinned, Sample
+from distrax_like.distributions import Distribution, Independent, JointDistribution, JointDistributionPinned, Sample
 from distrax_like.distributions._deterministic import computed
 from distrax_like.inference import stats
 
@@ -78,9 +78,14 @@ def observations(model: JointDistributionPinned) -> dict[str, np.ndarray]:
 
 def prior_draws(model: JointDistributionPinned, num: int, seed: Seed) -> dict[str, dict[str, np.ndarray]]:
     """`num` draws of all sites of one chain, as the groups `prior` and `prior_predictive`."""
-    sites, _, values, _ = model.distribution._draw((num, 1), seed, None)
+    sites, values = model.distribution._sites(), _prior(model.distribution, num, as_key(seed, "prior"))
     data = {"prior": lambda name: name not in model.pins, "prior_predictive": lambda name: name in model.pins}
     return {group: {n: np.asarray(values[n]) for n in sites if belongs(n)} for group, belongs in data.items()}
+
+
+@eqx.filter_jit
+def _prior(joint: JointDistribution, num: int, key: Seed) -> dict[str, Array]:
+    return joint._draw((num, 1), key, None)[2]
 
 
 def _flat(x: np.ndarray) -> np.ndarray:
@@ -108,14 +113,19 @@ def _of_draws(
     flat = {name: jnp.reshape(x, (math.prod(lead), *sites[name])) for name, x in values.items()}
     keys = None if key is None else jax.random.split(key, math.prod(lead))
     out = _mapped(fn, model, flat, keys)
-    return {name: np.reshape(np.asarray(x), (*lead, *x.shape[1:])) for name, x in out.items()}
+    return {name: np.reshape(np.asarray(out[name]), (*lead, *out[name].shape[1:])) for name in sites if name in out}
 
 
 @eqx.filter_jit
 def _mapped(fn: Callable[..., Any], model: JointDistributionPinned, values: PyTree, keys: Any) -> dict[str, Array]:
-    if not jtu.tree_leaves(values)[0].shape[0]:
-        return jax.vmap(lambda args: fn(model, *args))((values, keys))
-    return jax.lax.map(lambda args: fn(model, *args), (values, keys), batch_size=_AT_ONCE)
+    n, every = len(jtu.tree_leaves(values)[0]), jax.vmap(lambda args: fn(model, *args))
+    if n <= _AT_ONCE:
+        return every((values, keys))
+    size, calls = _AT_ONCE, -(-n // _AT_ONCE)
+    # Rows beyond the last are others again. `lax.map` with a batch size fails for arrays without numbers.
+    rows = jnp.reshape(jnp.arange(calls * size) % n, (calls, size))
+    out = jax.lax.map(lambda some: every(jtu.tree_map(lambda x: x[some], (values, keys))), rows)
+    return jtu.tree_map(lambda x: jnp.reshape(x, (calls * size, *x.shape[2:]))[:n], out)
 
 
 def _log_likelihoods(model: JointDistributionPinned, values: dict[str, Array], key: None) -> dict[str, Array]:

@@ -56,5 +56,5 @@ def update_reducers(reducers: PyTree, draws: PyTree[np.ndarray]) -> PyTree:
 @eqx.filter_jit
 def _update(reducer: PyTree, x: PyTree[Shaped[Array | np.ndarray, "draw chain ..."]]) -> PyTree:
     if not hasattr(reducer, "independent_chain_ndims"):
-        x = jtu.tree_map(lambda x: x.reshape(-1, *x.shape[2:]), x)
+        x = jtu.tree_map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), x)
     return reducer.update(x, axis=0)

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import math
 import os
 import pickle
 import warnings
@@ -9,15 +10,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
+from distrax_like._misc import Seed, as_key
+from distrax_like.distributions import JointDistributionPinned
 from distrax_like.inference import stats
 
 from . import _plots
 from ._kernel import TransitionKernel
 from ._plots import Names
+from ._predictive import log_likelihood, observations, predictive, prior_draws
 from ._run import KernelResults
 from ._samples_file import read_trees, write_trees
 from ._sites import array_names, by_site, number_names, numbers, part_by_name
@@ -149,20 +154,49 @@ class Samples(eqx.Module):
         diverging = self.totals if "diverging" in self.totals else self.sample_stats
         return Summary(number_names(self.draws), table, int(np.sum(diverging.get("diverging", 0))), self.warnings)
 
-    def to_dict(self) -> dict[str, dict[str, np.ndarray]]:
-        """The nested dictionary that ArviZ's `from_dict` takes: chains first, groups `posterior` and `sample_stats`.
+    def to_dict(
+        self, model: JointDistributionPinned | None = None, *, seed: Seed | None = None, num_prior_draws: int = 500
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """The nested dictionary that ArviZ's `from_dict` takes: by group and name, chains first.
+
+        The groups are `posterior` and `sample_stats`; with a model also `log_likelihood`, `observed_data` and
+        `posterior_predictive`, and, where all of its priors can be drawn from, `prior` and `prior_predictive`.
 
         Sites have the names of `summary`, but for those that are not possible there: `chain` and `draw`, which are
-        names of dimensions, become `chain_` and `draw_`, and a slash becomes an underscore.
-        """
-        posterior = {name: np.swapaxes(x, 0, 1) for name, x in array_names(by_site(self.draws)).items()}
-        return {"posterior": posterior, "sample_stats": {k: np.swapaxes(x, 0, 1) for k, x in self.sample_stats.items()}}
+        names of dimensions, become `chain_` and `draw_`, and a slash becomes an underscore. Those without any numbers,
+        such as terms of a density, are left out.
 
-    def to_datatree(self) -> Any:
-        """`to_dict` as ArviZ's `DataTree`; needs the extra `arviz`."""
+        **Arguments:** `model`: the pinned model that the draws are of; `seed`: a key for predictive and prior draws, by
+        default `jax.random.key(0)`, so that the result is always the same; `num_prior_draws`: the number of the latter.
+
+        **Raises:** `ValueError` for draws that do not fit the model.
+        """
+        groups = {"posterior": by_site(self.draws), "sample_stats": by_site(self.sample_stats)}
+        if model is not None:
+            keys = jax.random.split(jax.random.key(0) if seed is None else as_key(seed, "to_dict"))
+            new = predictive(model, self, seed=keys[0])
+            groups["posterior_predictive"] = {name: new[name] for name in new if name in model.pins}
+            groups["log_likelihood"] = log_likelihood(model, self)
+            try:
+                groups |= prior_draws(model, num_prior_draws, keys[1])
+            except NotImplementedError:
+                pass  # A flat prior has no draws.
+        groups = {group: {n: np.swapaxes(x, 0, 1) for n, x in sites.items()} for group, sites in groups.items()}
+        if model is not None:
+            groups["observed_data"] = observations(model)
+        return {
+            group: array_names({n: x for n, x in sites.items() if math.prod(x.shape[2:])})
+            for group, sites in groups.items()
+        }
+
+    def to_datatree(
+        self, model: JointDistributionPinned | None = None, *, seed: Seed | None = None, num_prior_draws: int = 500
+    ) -> Any:
+        """`to_dict` as ArviZ's `DataTree`; needs the extra `arviz`. **Arguments:** as `to_dict`."""
         arviz = importlib.import_module("arviz_base")
+        groups = self.to_dict(model, seed=seed, num_prior_draws=num_prior_draws)
         # Its check takes more chains than draws for a mistake.
-        return arviz.from_dict(self.to_dict(), check_conventions=False)
+        return arviz.from_dict(groups, check_conventions=False)
 
     def plot_trace(self, names: Names = None) -> "matplotlib.figure.Figure":
         """The draws of each chain in order, with ticks at divergent ones, and their histograms.

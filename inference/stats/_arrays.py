@@ -92,7 +92,7 @@ def rounded_mean(x: Either, axis: int | tuple[int, ...] | None) -> Any:
 def flatten_axes(x: Array, axes: tuple[int, ...]) -> Array:
     """The given axes as one axis in front."""
     x = jnp.moveaxis(x, axes, range(len(axes)))
-    return jnp.reshape(x, (-1, *x.shape[len(axes) :]))
+    return jnp.reshape(x, (math.prod(x.shape[: len(axes)]), *x.shape[len(axes) :]))
 
 
 def fast_length(n: int) -> int:

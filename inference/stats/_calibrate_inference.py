@@ -1,5 +1,6 @@
 """Checks of inference by simulation: ranks of true parameters among draws, and posterior predictive data."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -138,7 +139,8 @@ def _flat_draws(name: str, x: Array, shape: tuple[int, ...], thin: int) -> Array
         raise ValueError(
             f"draws of {name!r} must have the shape (draw,) or (draw, chain) and then {shape}, got {x.shape}"
         )
-    return jnp.reshape(x[::thin], (-1, *shape))
+    kept = x[::thin]
+    return jnp.reshape(kept, (math.prod(kept.shape[:lead]), *shape))
 
 
 class PosteriorPredictiveCheck(eqx.Module):
@@ -208,6 +210,7 @@ def _check(
     def of(data: dict[str, Array]) -> PyTree:
         return jax.tree.map(jnp.asarray, statistics(data))
 
-    flat = {name: jnp.reshape(jnp.broadcast_to(made[name], lead + sites[name]), (-1, *sites[name])) for name in names}
+    whole = {name: jnp.broadcast_to(made[name], lead + sites[name]) for name in names}
+    flat = {name: jnp.reshape(x, (math.prod(lead), *sites[name])) for name, x in whole.items()}
     new = jax.tree.map(lambda x: jnp.reshape(x, lead + x.shape[1:]), jax.vmap(of)(flat))
     return PosteriorPredictiveCheck(of({name: pinned.pins[name] for name in names}), new, len(lead))

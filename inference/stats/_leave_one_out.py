@@ -11,7 +11,7 @@ from distrax_like._arguments import checked
 from distrax_like._misc import Numeric, promote
 from distrax_like.math import log_cumsum_exp
 
-from ._arrays import Axis, as_axes
+from ._arrays import Axis, as_axes, flatten_axes
 
 Two = tuple[Float[Array, "..."], Float[Array, "..."]]
 
@@ -58,7 +58,7 @@ def _leave_one_out(logx: Numeric, axis: Axis, keepdims: bool) -> tuple[Array, Ar
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _compute(logx: Array, axes: tuple[int, ...], keepdims: bool) -> tuple[Array, Array, Array, Array]:
     moved = jnp.moveaxis(logx, axes, range(len(axes)))
-    x = jnp.reshape(moved, (-1, *moved.shape[len(axes) :]))
+    x = flatten_axes(logx, axes)
     n = x.shape[0]
 
     def others(cumulate: Any, add: Any, nothing: float) -> Array:

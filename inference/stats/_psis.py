@@ -164,10 +164,32 @@ class LOO(_Predictive):
 
     - `elpd_i`, `p_i`, `pareto_k`: of each observation; `elpd`, `se`, `p_loo`: of all.
     - `num_samples`: how many draws; `good_k`: up to which k the estimate of an observation is reliable.
+
+    It prints as a table of the estimates and one of the `pareto_k`.
     """
 
     pareto_k: Float[Array, "..."]
     num_samples: int = eqx.field(static=True)
+
+    def __str__(self) -> str:
+        k, n = np.ravel(np.asarray(self.pareto_k)), self.num_observations
+        rows = [("elpd_loo", self.elpd, self.se), ("p_loo", self.p_loo, _standard_error(self.p_i))]
+        good = min(self.good_k, 1.0)
+        kinds = [
+            (f"k <= {good:.2f}, good", np.sum(k <= good)),
+            (f"{good:.2f} < k <= 1, bad", np.sum((k > good) & (k <= 1))),
+            ("k > 1, very bad", np.sum(k > 1)),
+            *([("not finite draws", np.sum(np.isnan(k)))] if np.any(np.isnan(k)) else []),
+        ]
+        return "\n".join(
+            [
+                f"Leave-one-out cross-validation: {n} observations, {self.num_samples} draws",
+                f"{'':20} {'estimate':>10} {'se':>8}",
+                *(f"{name:20} {float(x):10.2f} {float(se):8.2f}" for name, x, se in rows),
+                f"{'Pareto k':20} {'count':>10} {'share':>8}",
+                *(f"{name:20} {count:10d} {count / max(n, 1):8.1%}" for name, count in kinds),
+            ]
+        )
 
     @property
     def p_loo(self) -> Float[Array, ""]:

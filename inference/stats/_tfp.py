@@ -1,5 +1,6 @@
 """The two diagnostics of `tfp.mcmc`, with TFP's definitions. `ess` and `rhat` are better."""
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -103,7 +104,8 @@ def potential_scale_reduction(
         x = promote(x)
         if x.shape[0] < least:
             raise ValueError(f"potential_scale_reduction needs at least {least} draws, got {x.shape[0]}")
-        x = jnp.reshape(x, (x.shape[0], -1, *x.shape[1 + independent_chain_ndims :]))
+        chains = x.shape[1 : 1 + independent_chain_ndims]
+        x = jnp.reshape(x, (x.shape[0], math.prod(chains), *x.shape[1 + independent_chain_ndims :]))
         if split_chains:
             half = x.shape[0] // 2
             x = jnp.concatenate([x[:half], x[half : 2 * half]], 1)

@@ -111,9 +111,14 @@ def test_recorded_sites_and_terms(joint):
     assert joint.log_prob(values | {r: values[r] + 1}) == -INF
     np.testing.assert_allclose(joint.prob(draw), np.exp(expected), rtol=1e-12)
     assert joint.unnormalized_log_prob(draw) == joint.log_prob(draw)
-    many, log_probs = joint.sample_and_log_prob(4, seed=KEY)
-    np.testing.assert_allclose(log_probs, joint.log_prob(many), rtol=1e-13)
-    parts, probs = joint.log_prob_parts(many), joint.prob_parts(many)
+
+    @jax.jit
+    def of_many(joint):
+        many, log_probs = joint.sample_and_log_prob(4, seed=KEY)
+        return log_probs, joint.log_prob(many), joint.log_prob_parts(many), joint.prob_parts(many)
+
+    log_probs, again, parts, probs = of_many(joint)
+    np.testing.assert_allclose(log_probs, again, rtol=1e-13)
     jax.tree.map(lambda x, p: np.testing.assert_allclose(np.exp(x), p, rtol=1e-14), parts, probs)
 
     density = joint.pin({y: Y}).unconstrained()

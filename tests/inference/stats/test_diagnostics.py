@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from distrax_like.inference import stats
-from distrax_like.inference.stats import _arrays
+from distrax_like.inference.stats import _arrays, _diagnostics
 from tests.inference.stats.chains import CASES, CHAINS, few
 
 nan, inf = np.nan, np.inf
@@ -306,3 +306,10 @@ def test_a_compiled_statistic_is_that_of_the_host(name):
 def test_many_numbers_are_taken_some_at_a_time(monkeypatch):
     monkeypatch.setattr(_arrays, "_DRAWS_AT_ONCE", 2000)
     np.testing.assert_allclose(stats.rhat(CHAINS.reshape(151, 4, 2, 5)), np.reshape(ARVIZ["rhat"], (2, 5)), rtol=1e-9)
+
+
+def test_concrete_draws_on_the_host_are_not_compiled(monkeypatch):
+    monkeypatch.setattr(_diagnostics, "jax", None)
+    monkeypatch.setattr(_diagnostics, "jnp", None)
+    for fn in FUNCTIONS.values():
+        np.testing.assert_array_equal(fn(jnp.asarray(CHAINS)), fn(CHAINS))
