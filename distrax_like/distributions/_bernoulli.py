@@ -3,7 +3,6 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
@@ -12,7 +11,7 @@ from distrax_like._misc import Event, Numeric, Real, Shape
 from distrax_like.supports import Support, boolean
 
 from ._kl import register_kl
-from ._logits import BinaryLogits, as_single, log_sigmoid, sigmoid
+from ._logits import BinaryLogits, as_single, at_infinity, bernoulli_variance, log_sigmoid
 
 
 class Bernoulli(BinaryLogits):
@@ -47,13 +46,13 @@ class Bernoulli(BinaryLogits):
         return (self.logits > 0).astype(self.dtype)
 
     def _variance(self) -> Real:
-        return sigmoid(self.logits) * sigmoid(-self.logits)
+        return bernoulli_variance(self.logits)
 
     def _entropy(self) -> Real:
-        # softplus(l) - l sigmoid(l), with infinite logits set aside: 0 * inf.
-        size = jnp.abs(jnp.where(jnp.isinf(self.logits), 0, self.logits))
-        entropy = jax.nn.softplus(-size) + size * sigmoid(-size)
-        return jnp.where(jnp.isinf(self.logits), 0, entropy)
+        return _entropy(self.logits)
+
+
+_entropy = at_infinity(special.bernoulli_entropy)
 
 
 @register_kl(Bernoulli, Bernoulli)

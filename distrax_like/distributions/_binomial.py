@@ -1,5 +1,7 @@
 """The binomial distribution."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -11,8 +13,10 @@ from distrax_like.supports import Support, integer_interval
 
 from ._bernoulli import Bernoulli
 from ._kl import kl_divergence, register_kl
-from ._logits import BinaryLogits, at_infinity, sigmoid
+from ._logits import BinaryLogits, at_infinity, bernoulli_variance, log_sigmoid, sigmoid
+from ._special_cases import power_law, whole_part
 
+_RARE = sigmoid, log_sigmoid
 _log_mass = at_infinity(lambda logits, count, total: special.log_binomial_mass_of_logits(count, total, logits))
 
 
@@ -43,32 +47,41 @@ class Binomial(BinaryLogits):
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return random.binomial(key, self.total_count, shape=shape, logits=self.logits)
 
-    # Up to k successes out of n have the probability I_(1 - p)(n - k, k + 1) = 1 - I_p(k + 1, n - k).
     def _cdf(self, value: Event) -> Real:
-        return special.betainc(*self._beta_arguments(value))
+        return self._tail_of(special.betainc, special.betaincc, value)
 
     def _log_cdf(self, value: Event) -> Real:
-        return special.log_betainc(*self._beta_arguments(value))
+        return self._tail_of(self._log_betainc, special.log_betaincc, value)
 
     def _survival_function(self, value: Event) -> Real:
-        return special.betaincc(*self._beta_arguments(value))
+        return self._tail_of(special.betaincc, special.betainc, value)
 
     def _log_survival_function(self, value: Event) -> Real:
-        return special.log_betaincc(*self._beta_arguments(value))
+        return self._tail_of(special.log_betaincc, self._log_betainc, value)
 
-    def _beta_arguments(self, value: Event) -> tuple[Real, Real, Real]:
+    def _log_betainc(self, a: Real, b: Real, _: Real) -> Real:
+        return power_law(lambda x: special.log_betainc(a, b, x), _RARE, -jnp.abs(self.logits), at_zero=a)
+
+    def _tail_of(self, of_failures: Callable[..., Real], of_successes: Callable[..., Real], value: Event) -> Real:
+        """Up to k successes out of n have the probability I_q(n - k, k + 1) = 1 - I_p(k + 1, n - k) for q = 1 - p: by
+        the smaller of p and q, since the other one rounds to one."""
         # At least one failure is left, but for n = 0, where no point lies between the ends.
-        failures = jnp.maximum(jax.lax.stop_gradient(self.total_count) - value, 1)
-        return failures, value + 1, sigmoid(-self.logits)
+        failures, successes = jnp.maximum(jax.lax.stop_gradient(self.total_count) - value, 1), value + 1
+        rare = self.logits < 0
+        a, b = jnp.where(rare, successes, failures), jnp.where(rare, failures, successes)
+        x = sigmoid(-jnp.abs(self.logits))
+        return jnp.where(rare, of_successes(a, b, x), of_failures(a, b, x))
 
     def _mean(self) -> Real:
         return self.total_count * self.probs_parameter()
 
     def _mode(self) -> Event:
-        return jnp.minimum(jnp.floor((self.total_count + 1) * self.probs_parameter()), self.total_count)
+        # The probability is known to what rounding of its logit leaves.
+        ulps = 3 + jnp.abs(jnp.where(jnp.isinf(self.logits), 0, self.logits))
+        return jnp.minimum(whole_part((self.total_count + 1) * self.probs_parameter(), ulps), self.total_count)
 
     def _variance(self) -> Real:
-        return self.total_count * sigmoid(self.logits) * sigmoid(-self.logits)
+        return self.total_count * bernoulli_variance(self.logits)
 
 
 @register_kl(Binomial, Binomial)

@@ -13,7 +13,7 @@ from distrax_like._misc import Event, Numeric, Real, Shape
 from distrax_like.supports import Support, integer_interval
 
 from ._kl import register_kl
-from ._logits import CategoricalLogits, as_single, log_softmax, logsumexp
+from ._logits import CategoricalLogits, as_single, at_infinity, logsumexp
 
 # For so many categories comparisons with each are faster than a gather.
 _MAX_COMPARISONS = 16
@@ -74,13 +74,15 @@ class Categorical(CategoricalLogits):
         return jnp.argmax(self.logits, axis=-1).astype(self.dtype)
 
     def _entropy(self) -> Real:
-        log_p = log_softmax(self.logits)
-        return -jnp.sum(special.mul0(jnp.exp(log_p), log_p), axis=-1)
+        return _entropy(self.logits)
+
+
+_entropy = at_infinity(special.categorical_entropy)
+_divergence = at_infinity(lambda logits: special.categorical_divergence(logits[0], logits[1]))
 
 
 @register_kl(Categorical, Categorical)
 def _kl_categorical(p: Categorical, q: Categorical) -> Array:
-    log_p, log_q = log_softmax(p.logits), log_softmax(q.logits)
-    zero = log_p == -jnp.inf
-    log_p = jnp.where(zero, 0, log_p)
-    return jnp.sum(jnp.where(zero, 0, jnp.exp(log_p) * (log_p - jnp.where(zero, 0, log_q))), axis=-1)
+    if p.num_categories != q.num_categories:
+        raise ValueError(f"KL of Categoricals of {p.num_categories} and {q.num_categories} categories")
+    return _divergence(jnp.stack(jnp.broadcast_arrays(p.logits, q.logits)))

@@ -72,7 +72,21 @@ def _(primals: Any, tangents: Any) -> Any:
     return p, p * _sigmoid(-logits) * tangent
 
 
+@jax.custom_jvp
+def _bernoulli_variance(logits: Real) -> Real:
+    return jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits)
+
+
+@_bernoulli_variance.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    # p (1 - p) (1 - 2 p), in which 1 - 2 p does not cancel.
+    (logits,), (tangent,) = primals, tangents
+    variance = _bernoulli_variance(logits)
+    return variance, -variance * jnp.tanh(logits / 2) * tangent
+
+
 exp = at_infinity(jnp.exp)
+bernoulli_variance = at_infinity(_bernoulli_variance)
 sigmoid = at_infinity(_sigmoid)
 log_sigmoid = at_infinity(jax.nn.log_sigmoid)
 softmax = at_infinity(jax.nn.softmax)

@@ -17,6 +17,7 @@ from distrax_like.supports import Support, nonnegative, positive, real
 from ._distribution import Distribution
 from ._kl import register_kl
 from ._location_scale import LocationScale
+from ._special_cases import QUOTIENT, power_law
 
 
 class Normal(LocationScale):
@@ -166,10 +167,7 @@ class HalfNormal(Distribution):
         return jsp.erf(value / self.scale * SQRT_HALF)
 
     def _log_cdf(self, value: Event) -> Real:
-        z = value / self.scale
-        near = z < 1
-        upper = jnp.log1p(-jsp.erfc(jnp.where(near, 1, z) * SQRT_HALF))
-        return jnp.where(near, jnp.log(jsp.erf(jnp.where(near, z, 1) * SQRT_HALF)), upper)
+        return power_law(_half_normal_log_cdf, QUOTIENT, value, self.scale, at_zero=1.0)
 
     def _survival_function(self, value: Event) -> Real:
         return jsp.erfc(value / self.scale * SQRT_HALF)
@@ -200,6 +198,12 @@ class HalfNormal(Distribution):
 
     def _entropy(self) -> Real:
         return 0.5 + HALF_LOG_HALF_PI + jnp.log(self.scale)
+
+
+def _half_normal_log_cdf(z: Real) -> Real:
+    near = z < 1
+    upper = jnp.log1p(-jsp.erfc(jnp.where(near, 1, z) * SQRT_HALF))
+    return jnp.where(near, jnp.log(jsp.erf(jnp.where(near, z, 1) * SQRT_HALF)), upper)
 
 
 @register_kl(HalfNormal, HalfNormal)

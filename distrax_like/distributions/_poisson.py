@@ -6,11 +6,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from distrax_like import random, special
 from distrax_like._misc import Event, Numeric, Real, Shape, exactly_one, promote
 from distrax_like._module import parameter
+from distrax_like.special._incomplete_gamma import gamma_tail
 from distrax_like.supports import Support, extended_real, nonnegative_integer
 
 from ._distribution import Distribution
 from ._kl import register_kl
 from ._logits import at_infinity, exp, log_probs
+from ._special_cases import whole_part
 
 _log_mass = at_infinity(lambda log_rate, count: special.log_poisson_mass_of_log(count, log_rate))
 
@@ -49,23 +51,25 @@ class Poisson(Distribution):
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return random.poisson(key, shape=shape, log_rate=self.log_rate)
 
+    # More than k events is a gamma variable of concentration k + 1 below the rate.
     def _cdf(self, value: Event) -> Real:
-        return special.gammaincc(value + 1, self.rate_parameter())
+        return gamma_tail("survival_function", value + 1, self.rate_parameter(), self.log_rate)
 
     def _log_cdf(self, value: Event) -> Real:
-        return special.log_gammaincc(value + 1, self.rate_parameter())
+        return gamma_tail("log_survival_function", value + 1, self.rate_parameter(), self.log_rate)
 
     def _survival_function(self, value: Event) -> Real:
-        return special.gammainc(value + 1, self.rate_parameter())
+        return gamma_tail("cdf", value + 1, self.rate_parameter(), self.log_rate)
 
     def _log_survival_function(self, value: Event) -> Real:
-        return special.log_gammainc(value + 1, self.rate_parameter())
+        return gamma_tail("log_cdf", value + 1, self.rate_parameter(), self.log_rate)
 
     def _mean(self) -> Real:
         return self.rate_parameter()
 
     def _mode(self) -> Event:
-        return jnp.floor(self.rate_parameter())
+        # The rate is known to what rounding of its logarithm leaves.
+        return whole_part(self.rate_parameter(), 1 + jnp.abs(self.log_rate))
 
     def _variance(self) -> Real:
         return self.rate_parameter()
