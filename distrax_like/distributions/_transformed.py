@@ -29,9 +29,14 @@ _AFFINE = (Identity, Shift, Scale, ScaleMatvecDiag, ScaleMatvecTriL)
 
 
 def _is_affine(bijector: Bijector) -> bool:
+    return all(isinstance(b, _AFFINE) for b in _flat(bijector))
+
+
+def _flat(bijector: Bijector) -> list[Bijector]:
+    """The bijectors that a nested chain is made of."""
     if isinstance(bijector, Chain):
-        return all(_is_affine(b) for b in bijector.bijectors)
-    return isinstance(bijector, _AFFINE)
+        return [inner for b in bijector.bijectors for inner in _flat(b)]
+    return [bijector]
 
 
 def _after_free(bijector: Bijector, support: Support) -> Bijector | None:
@@ -51,8 +56,8 @@ def _after_free(bijector: Bijector, support: Support) -> Bijector | None:
 class TransformedDistribution(Distribution):
     """The distribution of y = f(x) for x from a distribution: log p(y) = log p(x) + log |det dx/dy|.
 
-    A quantile, a median and distribution functions are there for monotone elementwise maps, a mean and a mode for
-    affine ones.
+    A quantile, a median and distribution functions are there for monotone elementwise maps, a mean, a variance, a
+    covariance and a mode for affine ones (`Shift`, `Scale`, `ScaleMatvecDiag`, `ScaleMatvecTriL` and chains of them).
 
     **Arguments:** `distribution`: of x; `bijector`: f. Where the bijector has more batch dimensions than the
     distribution, each element of its batch is an independent draw.
@@ -194,8 +199,36 @@ class TransformedDistribution(Distribution):
             self._lacks(f"mean in closed form: {type(self.bijector).__name__} is not affine")
         return self.bijector.forward(self.distribution.mean())
 
-    def _mode(self) -> Event:
+    def _variance(self) -> Real:
+        linear, has_matrix = self._linear_part("variance")
+        if has_matrix:
+            return jnp.diagonal(self._covariance(), axis1=-2, axis2=-1)
+        return linear.forward(linear.forward(self.distribution.variance()))
+
+    def _stddev(self) -> Real:
+        linear, has_matrix = self._linear_part("stddev")
+        return jnp.sqrt(self._variance()) if has_matrix else jnp.abs(linear.forward(self.distribution.stddev()))
+
+    def _covariance(self) -> Real:
+        linear, _ = self._linear_part("covariance")
+        if len(self.event_shape) != 1:
+            self._lacks(f"covariance for events of shape {self.event_shape}")
+        inner = self.distribution.covariance()
+        n = inner.shape[-1]
+        # The columns of the matrix are the images of the unit vectors.
+        eye = jnp.eye(n, dtype=inner.dtype).reshape(n, *(1,) * len(self.batch_shape), n)
+        matrix = jnp.moveaxis(linear.forward(jnp.broadcast_to(eye, (n, *self.batch_shape, n))), 0, -1)
+        return matrix @ inner @ jnp.swapaxes(matrix, -2, -1)
+
+    def _linear_part(self, method: str) -> tuple[Bijector, bool]:
+        """An affine map without its shifts, and whether it mixes the entries of a vector."""
         if not _is_affine(self.bijector):
+            self._lacks(f"{method} in closed form: {type(self.bijector).__name__} is not affine")
+        parts = [b for b in _flat(self.bijector) if not isinstance(b, Shift)]
+        return Chain(parts), any(isinstance(b, ScaleMatvecTriL) for b in parts)
+
+    def _mode(self) -> Event:
+        if not _is_affine(self.bijector) and not self.distribution.support.is_discrete:
             self._lacks(f"mode in closed form: {type(self.bijector).__name__} is not affine")
         return self.bijector.forward(self.distribution.mode())
 

@@ -1,6 +1,6 @@
 """Distributions made of one other: batch dimensions as event dimensions, and independent repetition."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import SupportsIndex
 
 import equinox as eqx
@@ -14,6 +14,14 @@ from distrax_like.supports import Support
 
 from ._distribution import Distribution
 from ._kl import kl_divergence, register_kl
+
+
+def _of_independent_numbers(d: "Independent | Sample") -> Real:
+    """The covariance matrix of a vector of independent numbers."""
+    if len(d.event_shape) != 1 or d.distribution.event_shape:
+        d._lacks(f"covariance for events of shape {d.event_shape}")
+    variance = d.variance()
+    return variance[..., None] * jnp.eye(variance.shape[-1], dtype=variance.dtype)
 
 
 class Independent(Distribution):
@@ -63,6 +71,25 @@ class Independent(Distribution):
     def _log_prob_at_free(self, x: Real) -> Real:
         return self._sum(self.distribution._log_prob_at_free(x))
 
+    # P(X <= value), entry by entry, which has no complement of that kind.
+    def _cdf(self, value: Event) -> Real:
+        tails = self.distribution.cdf(value)
+        return jnp.prod(tails, axis=tuple(range(-self.reinterpreted_batch_ndims, 0)))
+
+    def _log_cdf(self, value: Event) -> Real:
+        return self._sum(self.distribution.log_cdf(value))
+
+    def _survival_function(self, value: Event) -> Real:
+        return self._if_unchanged("survival_function")(value)
+
+    def _log_survival_function(self, value: Event) -> Real:
+        return self._if_unchanged("log_survival_function")(value)
+
+    def _if_unchanged(self, method: str) -> Callable[[Event], Real]:
+        if self.reinterpreted_batch_ndims:
+            self._lacks(method)
+        return getattr(self.distribution, method)
+
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self.distribution._sample(key, self._inner_shape(shape))
 
@@ -85,6 +112,9 @@ class Independent(Distribution):
 
     def _stddev(self) -> Real:
         return self.distribution.stddev()
+
+    def _covariance(self) -> Real:
+        return _of_independent_numbers(self) if self.reinterpreted_batch_ndims else self.distribution.covariance()
 
     def _entropy(self) -> Real:
         return self._sum(self.distribution.entropy())
@@ -158,6 +188,9 @@ class Sample(Distribution):
 
     def _stddev(self) -> Real:
         return self._repeat(self.distribution.stddev())
+
+    def _covariance(self) -> Real:
+        return _of_independent_numbers(self) if self.sample_shape else self.distribution.covariance()
 
     def _entropy(self) -> Real:
         return self._count() * self.distribution.entropy()
