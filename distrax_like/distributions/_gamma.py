@@ -93,6 +93,17 @@ class Gamma(Distribution):
         self.concentration, given, log_given = promote(concentration, rate, log_rate)
         self.rate = jnp.exp(log_given) if given is None else given
 
+    @classmethod
+    def experimental_from_mean_variance(cls, mean: Numeric, variance: Numeric) -> "Gamma":
+        """The gamma distribution of a positive mean and variance."""
+        mean, variance = promote(mean, variance)
+        return cls(mean**2 / variance, mean / variance)
+
+    @property
+    def log_rate(self) -> Float[Array, "*batch"]:
+        """The log of the rate."""
+        return jnp.log(self.rate)
+
     @property
     def support(self) -> Support:
         return nonnegative

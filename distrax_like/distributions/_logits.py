@@ -178,6 +178,11 @@ class BinaryLogits(Distribution):
         exactly_one(type(self).__name__, probs=probs, logits=logits)
         return promote(logits) if probs is None else probs_to_logits(promote(probs))
 
+    @property
+    def probs(self) -> Float[Array, "*batch"]:
+        """p; see `probs_parameter`."""
+        return self.probs_parameter()
+
     def probs_parameter(self) -> Float[Array, "*batch"]:
         """p, of the batch shape."""
         return sigmoid(self.logits)
@@ -201,6 +206,11 @@ class CategoricalLogits(Distribution):
     def num_categories(self) -> int:
         """n."""
         return self.logits.shape[-1]
+
+    @property
+    def probs(self) -> Float[Array, "*batch n"]:
+        """The normalised probabilities; see `probs_parameter`."""
+        return self.probs_parameter()
 
     def probs_parameter(self) -> Float[Array, "*batch n"]:
         """The normalised probabilities, of shape `batch + (n,)`."""

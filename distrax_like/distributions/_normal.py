@@ -31,6 +31,12 @@ class Normal(LocationScale):
     def __init__(self, loc: Numeric, scale: Numeric):
         self.loc, self.scale = promote(loc, scale)
 
+    @classmethod
+    def experimental_from_mean_variance(cls, mean: Numeric, variance: Numeric) -> "Normal":
+        """The normal distribution of a mean and a positive variance."""
+        mean, variance = promote(mean, variance)
+        return cls(mean, jnp.sqrt(variance))
+
     def _standard_log_prob(self, z: Real) -> Real:
         return -0.5 * z**2 - HALF_LOG_2PI
 
@@ -71,6 +77,13 @@ class LogNormal(Distribution):
 
     def __init__(self, loc: Numeric, scale: Numeric):
         self.loc, self.scale = promote(loc, scale)
+
+    @classmethod
+    def experimental_from_mean_variance(cls, mean: Numeric, variance: Numeric) -> "LogNormal":
+        """The log-normal distribution of a positive mean and variance."""
+        mean, variance = promote(mean, variance)
+        square = jnp.log1p((jnp.sqrt(variance) / mean) ** 2)
+        return cls(jnp.log(mean) - square / 2, jnp.sqrt(square))
 
     @property
     def support(self) -> Support:

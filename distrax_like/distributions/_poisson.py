@@ -44,6 +44,11 @@ class Poisson(Distribution):
         exactly_one("Poisson", rate=rate, log_rate=log_rate)
         self.log_rate = promote(log_rate) if rate is None else log_probs(promote(rate))
 
+    @property
+    def rate(self) -> Float[Array, "*batch"]:
+        """The rate; see `rate_parameter`."""
+        return self.rate_parameter()
+
     def rate_parameter(self) -> Float[Array, "*batch"]:
         """The rate, of the batch shape."""
         return exp(self.log_rate)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
-from distrax_like._misc import Event, Real, Shape, keep_within, sum_trailing
+from distrax_like._misc import Event, Real, Shape, keep_within, require, sum_trailing
 from distrax_like._module import submodule
 from distrax_like.bijectors import (
     Bijector,
@@ -23,6 +23,9 @@ from distrax_like.bijectors import (
 from distrax_like.supports import Support
 
 from ._distribution import Distribution
+from ._kl import kl_divergence, no_closed_form, register_kl
+
+_UNEQUAL = "no closed form of KL of transformed distributions whose bijectors differ"
 
 # Bijectors under which the mean of the image is the image of the mean, and so for the mode.
 _AFFINE = (Identity, Shift, Scale, ScaleMatvecDiag, ScaleMatvecTriL)
@@ -120,6 +123,13 @@ class TransformedDistribution(Distribution):
             self._lacks(f"density: {type(bijector).__name__} mixes the coordinates of a {type(support).__name__}")
         image, log_det = map(point, 0)
         return image, sum_trailing(jnp.where(mask, log_det, 0), ndims)
+
+    def _comparable_to(self, other: Distribution) -> "TransformedDistribution":
+        if not isinstance(other, TransformedDistribution):
+            return self
+        leaves = zip(jtu.tree_leaves(self.bijector), jtu.tree_leaves(other.bijector))
+        equal = jnp.asarray([jnp.all(a == b) for a, b in leaves if jnp.shape(a) == jnp.shape(b)])
+        return require(self, jnp.all(equal), _UNEQUAL)
 
     def _log_prob_at_free(self, x: Real) -> Real:
         # `bijector_for` of an image is the bijector after that of the distribution's support.
@@ -238,3 +248,15 @@ class TransformedDistribution(Distribution):
         ndims = len(self.distribution.event_shape)
         origin = jnp.zeros(self.batch_shape + self.distribution.event_shape, self._float_dtype())
         return self.distribution.entropy() + self._with_log_det(self.bijector.forward_and_log_det, origin, ndims)[1]
+
+
+@register_kl(TransformedDistribution, TransformedDistribution)
+def _kl_transformed(p: TransformedDistribution, q: TransformedDistribution) -> Array:
+    """Of images under the same map: that of what is mapped."""
+    ours, theirs = jtu.tree_leaves(p.bijector), jtu.tree_leaves(q.bijector)
+    same_form = bool(jtu.tree_structure(p.bijector) == jtu.tree_structure(q.bijector))
+    if not same_form:
+        raise no_closed_form(p, q, f" under {type(p.bijector).__name__} and {type(q.bijector).__name__}")
+    if any(a.shape != b.shape for a, b in zip(ours, theirs)):
+        raise no_closed_form(p, q, f" under {type(p.bijector).__name__} with parameters of different shapes")
+    return kl_divergence(p.distribution, q.distribution)

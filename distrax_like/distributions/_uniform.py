@@ -29,6 +29,13 @@ class Uniform(Distribution):
     def support(self) -> Support:
         return interval(self.low, self.high)
 
+    @classmethod
+    def experimental_from_mean_variance(cls, mean: Numeric, variance: Numeric) -> "Uniform":
+        """The uniform distribution of a mean and a positive variance."""
+        mean, variance = promote(mean, variance)
+        half = jnp.sqrt(3 * variance)
+        return cls(mean - half, mean + half)
+
     def _width(self) -> Real:
         return self.high - self.low
 

@@ -1,19 +1,21 @@
 """Distributions made of one other: batch dimensions as event dimensions, and independent repetition."""
 
 from collections.abc import Callable, Sequence
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from distrax_like import supports
-from distrax_like._misc import Event, Real, Shape, as_shape, sum_trailing
+from distrax_like._misc import Event, Numeric, Real, Shape, as_shape, sum_trailing
 from distrax_like._module import submodule
 from distrax_like.supports import Support
 
 from ._distribution import Distribution
-from ._kl import kl_divergence, register_kl
+from ._kl import kl_divergence, no_closed_form, register_kl
+from ._mvn import MultivariateNormalDiag, MultivariateNormalTriL
+from ._normal import Normal
 
 
 def _of_independent_numbers(d: "Independent | Sample") -> Real:
@@ -148,6 +150,15 @@ class Sample(Distribution):
     def support(self) -> Support:
         return supports.independent(self._expanded().support, len(self.sample_shape))
 
+    def _cast(self, value: Numeric, method: str) -> Event:
+        # What broadcasts to the event stands for all of it.
+        event, value = self.event_shape, jnp.asarray(value)
+        lead = value.shape[: max(value.ndim - len(event), 0)]
+        own = value.shape[len(lead) :]
+        if all(n in (1, m) for n, m in zip(own[::-1], event[::-1])):
+            value = jnp.broadcast_to(value, lead + event)
+        return super()._cast(value, method)
+
     def _expanded(self) -> Distribution:
         """The distribution with a batch dimension of size one for each repeated one, behind the batch dimensions."""
         n = len(self.sample_shape)
@@ -200,6 +211,44 @@ class Sample(Distribution):
         for n in self.sample_shape:
             count *= n
         return count
+
+
+@register_kl(Sample, Independent)
+@register_kl(Independent, Sample)
+def _kl_sample_independent(p: Independent | Sample, q: Independent | Sample) -> Array:
+    return _kl_independent(_as_independent(p), _as_independent(q))
+
+
+def _as_independent(d: Independent | Sample) -> Independent:
+    """A distribution of repeated draws as one of a batch of the repeated distribution."""
+    if isinstance(d, Independent):
+        return d
+    repeated = d._expanded().broadcast_to(d.batch_shape + d.sample_shape)
+    return Independent(repeated, len(d.sample_shape))
+
+
+@register_kl(MultivariateNormalDiag, Independent)
+@register_kl(MultivariateNormalTriL, Independent)
+@register_kl(MultivariateNormalDiag, Sample)
+@register_kl(MultivariateNormalTriL, Sample)
+@register_kl(Independent, MultivariateNormalDiag)
+@register_kl(Independent, MultivariateNormalTriL)
+@register_kl(Sample, MultivariateNormalDiag)
+@register_kl(Sample, MultivariateNormalTriL)
+def _kl_normal_vectors(p: Any, q: Any) -> Array:
+    if p.event_shape != q.event_shape:
+        raise ValueError(f"KL of distributions of event shapes {p.event_shape} and {q.event_shape}")
+
+    def as_vector(d: Any) -> Distribution:
+        if not isinstance(d, Independent | Sample):
+            return d
+        inner = _as_independent(d)
+        if not isinstance(inner.distribution, Normal) or inner.reinterpreted_batch_ndims != 1:
+            raise no_closed_form(p, q, f" for one of {type(inner.distribution).__name__}")
+        normal = inner.distribution.broadcast_to(inner.distribution.batch_shape)
+        return MultivariateNormalDiag(normal.loc, normal.scale)
+
+    return kl_divergence(as_vector(p), as_vector(q))
 
 
 @register_kl(Sample, Sample)
