@@ -1,6 +1,7 @@
 """The distribution of the image of a draw under a bijector."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import jax.tree_util as jtu
@@ -254,8 +255,8 @@ class TransformedDistribution(Distribution):
 def _kl_transformed(p: TransformedDistribution, q: TransformedDistribution) -> Array:
     """Of images under the same map: that of what is mapped."""
     ours, theirs = jtu.tree_leaves(p.bijector), jtu.tree_leaves(q.bijector)
-    same_form = bool(jtu.tree_structure(p.bijector) == jtu.tree_structure(q.bijector))
-    if not same_form:
+    forms: list[Any] = [jtu.tree_structure(d.bijector) for d in (p, q)]
+    if forms[0] != forms[1]:
         raise no_closed_form(p, q, f" under {type(p.bijector).__name__} and {type(q.bijector).__name__}")
     if any(a.shape != b.shape for a, b in zip(ours, theirs)):
         raise no_closed_form(p, q, f" under {type(p.bijector).__name__} with parameters of different shapes")
