@@ -116,13 +116,19 @@ class Softplus(_Increasing):
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         z = x if self.hinge_softness is None else x / self.hinge_softness
-        y = jax.nn.softplus(z) if self.hinge_softness is None else self.hinge_softness * jax.nn.softplus(z)
+        y = jax.nn.softplus(z)
+        if self.hinge_softness is not None:
+            # x itself where x / h overflows.
+            y = jnp.where(z == jnp.inf, x, self.hinge_softness * y)
         return y if self.low is None else self.low + y, -jax.nn.softplus(-z)
 
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         y = y if self.low is None else y - self.low
-        z = softplus_inverse(y if self.hinge_softness is None else y / self.hinge_softness)
-        return z if self.hinge_softness is None else self.hinge_softness * z, jax.nn.softplus(-z)
+        if self.hinge_softness is None:
+            x = softplus_inverse(y)
+            return x, jax.nn.softplus(-x)
+        z = softplus_inverse(y / self.hinge_softness)
+        return jnp.where(z == jnp.inf, y, self.hinge_softness * z), jax.nn.softplus(-z)
 
 
 class Sigmoid(_Increasing):
@@ -210,7 +216,8 @@ class Tanh(_Increasing):
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         end = 1 - jnp.finfo(x.dtype).epsneg
         # log(1 - tanh(x)^2), free of cancellation.
-        log_det = 2 * (jnp.log(jnp.asarray(2, x.dtype)) - x - jax.nn.softplus(-2 * x))
+        size = jnp.abs(x)
+        log_det = 2 * (jnp.log(jnp.asarray(2, x.dtype)) - size - jax.nn.softplus(-2 * size))
         return keep_within(jnp.tanh(x), -end, end), log_det
 
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:

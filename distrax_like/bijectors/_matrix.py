@@ -14,6 +14,7 @@ from distrax_like.supports import real
 from ._bijector import Bijector
 from ._compose import Chain
 from ._elementwise import Identity, Shift, Softplus
+from ._vector import scaled_with_one
 
 
 def _triangle_to_matrix(shape: Shape) -> Shape:
@@ -162,23 +163,23 @@ class CorrelationCholesky(Bijector):
     def _min_event_ndims(self) -> tuple[int, int]:
         return 1, 2
 
-    def _log_det(self, squares: Real) -> Real:
+    def _log_det(self, log_lengths: Real) -> Real:
         # Row i: x / sqrt(1 + r^2) of i coordinates has determinant (1 + r^2)^(-(i + 2) / 2).
-        i = jnp.arange(squares.shape[-1], dtype=squares.dtype)
-        return -jnp.sum((i + 2) / 2 * jnp.log1p(squares), axis=-1)
+        i = jnp.arange(log_lengths.shape[-1], dtype=log_lengths.dtype)
+        return -jnp.sum((i + 2) * log_lengths, axis=-1)
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         strict = fill_triangular(x)
         pad = [(0, 0)] * (strict.ndim - 2)
         rows = jnp.pad(strict, [*pad, (1, 0), (0, 1)])
-        squares = jnp.sum(rows**2, axis=-1)
-        unit = rows + jnp.eye(rows.shape[-1], dtype=rows.dtype)
-        return unit / jnp.sqrt(1 + squares)[..., None], self._log_det(squares)
+        scaled, one, square, log_lengths = scaled_with_one(rows)
+        rows = scaled + one * jnp.eye(rows.shape[-1], dtype=rows.dtype)
+        return rows / jnp.sqrt(square + one * one), self._log_det(log_lengths)
 
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         rows = y / _diagonal(y)[..., None]
         strict = jnp.tril(rows, -1)[..., 1:, :-1]
-        return fill_triangular_inverse(strict), -self._log_det(jnp.sum(jnp.tril(rows, -1) ** 2, axis=-1))
+        return fill_triangular_inverse(strict), -self._log_det(scaled_with_one(jnp.tril(rows, -1))[3])
 
     def _forward_event_shape(self, shape: Shape) -> Shape:
         n = triangular_size(shape[-1]) + 1

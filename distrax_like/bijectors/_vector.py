@@ -1,10 +1,12 @@
 """Bijectors of vectors: affine maps, simplexes, ordered vectors, the sphere."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distrax_like._misc import Numeric, Real, Shape, append_zero, promote
+from distrax_like._misc import Numeric, Real, Shape, append_zero, keep_within, promote
 from distrax_like._module import parameter
 from distrax_like.math import solve_lower
 from distrax_like.special import softplus_inverse
@@ -64,7 +66,8 @@ class ScaleMatvecTriL(Bijector):
 class SoftmaxCentered(Bijector):
     """The map of vectors of n - 1 numbers to interior points of the simplex of n numbers: y = softmax((x, 0)).
 
-    The Jacobian determinant of the first n - 1 coordinates of y is the product of all n.
+    The Jacobian determinant of the first n - 1 coordinates of y is the product of all n. The image of a finite point
+    has no entry of zero, though underflow would put one there.
     """
 
     def _min_event_ndims(self) -> tuple[int, int]:
@@ -75,7 +78,7 @@ class SoftmaxCentered(Bijector):
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
         log_y = jax.nn.log_softmax(append_zero(x))
-        return jnp.exp(log_y), jnp.sum(log_y, axis=-1)
+        return keep_within(jnp.exp(log_y), jnp.finfo(x.dtype).tiny, 1), jnp.sum(log_y, axis=-1)
 
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         log_y = jnp.log(y)
@@ -103,6 +106,17 @@ class Ascending(Bijector):
         return x, jnp.sum(jax.nn.softplus(-x[..., 1:]), axis=-1)
 
 
+def scaled_with_one(x: Real) -> tuple[Real, Real, Real, Real]:
+    """The vector (x, 1) divided by its largest entry, as the first part and the last entry; the square of the length
+    of the first part; and the log of the length of (x, 1)."""
+    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True, initial=1))
+    scaled, one = x / scale, 1 / scale
+    square = jnp.sum(scaled * scaled, axis=-1, keepdims=True)
+    total = square + one * one
+    log_length = jnp.where(scale == 1, jnp.log1p(square), 2 * jnp.log(scale) + jnp.log(total)) / 2
+    return scaled, one, square, log_length[..., 0]
+
+
 class UnitVector(Bijector):
     """The map of vectors of n - 1 numbers to points of the unit sphere in n dimensions.
 
@@ -114,16 +128,24 @@ class UnitVector(Bijector):
     def _min_event_ndims(self) -> tuple[int, int]:
         return 1, 1
 
-    def _log_det(self, x: Real) -> Real:
-        return x.shape[-1] * (jnp.log(jnp.asarray(2, x.dtype)) - jnp.log1p(jnp.sum(x * x, axis=-1)))
+    def _log_det(self, x: Real, log_length: Real) -> Real:
+        return x.shape[-1] * (math.log(2) - 2 * log_length)
 
     def _forward_and_log_det(self, x: Real) -> tuple[Real, Real]:
-        square = jnp.sum(x * x, axis=-1, keepdims=True)
-        return jnp.concatenate([2 * x, square - 1], axis=-1) / (square + 1), self._log_det(x)
+        u, one, square, log_length = scaled_with_one(x)
+        y = jnp.concatenate([2 * u * one, square - one * one], axis=-1) / (square + one * one)
+        return y, self._log_det(x, log_length)
 
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
-        x = y[..., :-1] / (1 - y[..., -1:])
-        return x, -self._log_det(x)
+        # x = head / (1 - last) = head (1 + last) / |head|^2: the second near the pole, and in units of the largest
+        # entry, whose square may underflow.
+        head, last = y[..., :-1], y[..., -1:]
+        near = last > 0
+        size = jax.lax.stop_gradient(jnp.max(jnp.abs(head), axis=-1, keepdims=True, initial=0))
+        u = jnp.where(near, head / jnp.where(near & (size > 0), size, 1), 1)
+        from_pole = u * ((1 + last) / jnp.where(near, size * jnp.sum(u * u, axis=-1, keepdims=True), 1))
+        x = jnp.where(near, from_pole, head / (1 - jnp.where(near, 0, last)))
+        return x, -self._log_det(x, scaled_with_one(x)[3])
 
     def _forward_event_shape(self, shape: Shape) -> Shape:
         return (*shape[:-1], shape[-1] + 1)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
@@ -11,8 +10,9 @@ from distrax_like import random, special
 from distrax_like._misc import Event, Numeric, Real, Shape
 from distrax_like.supports import Support, boolean
 
+from ._discrete import is_within, reaches
 from ._kl import register_kl
-from ._logits import BinaryLogits, as_single, log_sigmoid, sigmoid
+from ._logits import BinaryLogits, as_single, at_infinity, bernoulli_variance, log_sigmoid, sigmoid
 
 
 class Bernoulli(BinaryLogits):
@@ -43,17 +43,36 @@ class Bernoulli(BinaryLogits):
     def _mean(self) -> Real:
         return self.probs_parameter()
 
+    # A hook of the cdf family sees zero only, since all lies below one.
+    def _cdf(self, value: Event) -> Real:
+        return sigmoid(-self.logits)
+
+    def _log_cdf(self, value: Event) -> Real:
+        return log_sigmoid(-self.logits)
+
+    def _survival_function(self, value: Event) -> Real:
+        return sigmoid(self.logits)
+
+    def _log_survival_function(self, value: Event) -> Real:
+        return log_sigmoid(self.logits)
+
+    def _quantile(self, p: Real) -> Event:
+        return (~reaches(sigmoid(-self.logits), p)).astype(p.dtype)
+
+    def _inverse_survival_function(self, q: Real) -> Event:
+        return (~is_within(sigmoid(self.logits), q)).astype(q.dtype)
+
     def _mode(self) -> Event:
         return (self.logits > 0).astype(self.dtype)
 
     def _variance(self) -> Real:
-        return sigmoid(self.logits) * sigmoid(-self.logits)
+        return bernoulli_variance(self.logits)
 
     def _entropy(self) -> Real:
-        # softplus(l) - l sigmoid(l), with infinite logits set aside: 0 * inf.
-        size = jnp.abs(jnp.where(jnp.isinf(self.logits), 0, self.logits))
-        entropy = jax.nn.softplus(-size) + size * sigmoid(-size)
-        return jnp.where(jnp.isinf(self.logits), 0, entropy)
+        return _entropy(self.logits)
+
+
+_entropy = at_infinity(special.bernoulli_entropy)
 
 
 @register_kl(Bernoulli, Bernoulli)

@@ -27,6 +27,18 @@ class Beta(Distribution):
     def __init__(self, concentration1: Numeric, concentration0: Numeric):
         self.concentration1, self.concentration0 = promote(concentration1, concentration0)
 
+    @classmethod
+    def experimental_from_mean_variance(cls, mean: Numeric, variance: Numeric) -> "Beta":
+        """The beta distribution of a mean between 0 and 1 and a variance below mean (1 - mean)."""
+        mean, variance = promote(mean, variance)
+        return cls.experimental_from_mean_concentration(mean, mean * (1 - mean) / variance - 1)
+
+    @classmethod
+    def experimental_from_mean_concentration(cls, mean: Numeric, total_concentration: Numeric) -> "Beta":
+        """The beta distribution of a mean between 0 and 1 and the sum a + b of its concentrations."""
+        mean, total = promote(mean, total_concentration)
+        return cls(mean * total, (1 - mean) * total)
+
     @property
     def support(self) -> Support:
         return unit_interval

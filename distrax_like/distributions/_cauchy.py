@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from distrax_like._misc import Numeric, Real, Shape, promote
+from distrax_like._misc import Event, Numeric, Real, Shape, promote
 from distrax_like.special import log1psquare
 from distrax_like.special._constants import LOG_2, LOG_PI
 from distrax_like.supports import Support, at_least
 
 from ._location_scale import LocationScale
+from ._special_cases import QUOTIENT, power_law
 
 _HALF_PI = math.pi / 2
 _LOG_HALF_PI = math.log(_HALF_PI)
@@ -47,6 +48,12 @@ class HalfCauchy(LocationScale):
         near = z < 1
         low = jnp.log(jnp.arctan(jnp.where(near, z, 1))) - _LOG_HALF_PI
         return jnp.where(near, low, jnp.log1p(-self._standard_cdf(1 / jnp.where(near, 1, z))))
+
+    def _log_cdf(self, value: Event) -> Real:
+        return power_law(self._standard_log_cdf, QUOTIENT, value - self.loc, self.scale, at_zero=1.0)
+
+    def _tail_index(self) -> float:
+        return 1.0
 
     def _standard_survival_function(self, z: Real) -> Real:
         return self._standard_cdf(1 / z)

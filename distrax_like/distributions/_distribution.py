@@ -1,9 +1,12 @@
 """The base class of distributions."""
 
-from typing import Any, NoReturn
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any, Generic, NoReturn, TypeVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from distrax_like._arguments import checked
 from distrax_like._eager import compiled
@@ -23,6 +26,25 @@ from distrax_like._misc import (
 from distrax_like._module import Module
 from distrax_like.bijectors import Bijector, bijector_for
 from distrax_like.supports import Support, independent, real
+
+# Arguments of constructors and those they are alternatives to.
+_ALTERNATIVES = {"probs": "logits", "rate": "log_rate", "log_rate": "rate"}
+
+D = TypeVar("D", bound="Distribution")
+Derived = TypeVar("Derived")
+
+
+class _derived(Generic[Derived]):  # noqa: N801
+    """A property that a subclass may replace by a field of the same name."""
+
+    def __init__(self, fn: Callable[[Any], Derived]):
+        self.fn, self.__doc__ = fn, fn.__doc__
+
+    def __get__(self, instance: Any, owner: type) -> Derived:
+        if instance is None:
+            # Else a field would take it for its default.
+            raise AttributeError
+        return self.fn(instance)
 
 
 class Distribution(Module):
@@ -144,7 +166,7 @@ class Distribution(Module):
         dtypes = [x.dtype for x, _ in self._batch_leaves() if jnp.issubdtype(x.dtype, jnp.floating)]
         return jnp.result_type(*dtypes) if dtypes else default_float()
 
-    def sample(self, sample_shape: ShapeLike = (), *, seed: Seed | None = None) -> Event:
+    def sample(self, sample_shape: ShapeLike = (), seed: Seed | None = None, **kwargs: Any) -> Event:
         """Random draws.
 
         **Arguments:** `sample_shape`: how many, an int or a shape; `seed`: a key from `jax.random.key`.
@@ -155,11 +177,18 @@ class Distribution(Module):
         for negative ones.
         """
         key, shape = self._key_and_shape(seed, sample_shape, "sample")
-        return self._draw(key, sample_shape=shape)
+        bound, rest = self._bind(kwargs)
+        if rest:
+            raise TypeError(f"{type(self).__name__}.sample takes no argument {next(iter(rest))}")
+        return bound._draw(key, sample_shape=shape)
 
     def _key_and_shape(self, seed: Seed | None, sample_shape: ShapeLike, method: str) -> tuple[PRNGKeyArray, Shape]:
         who = f"{type(self).__name__}.{method}"
         return as_key(seed, who), as_shape(sample_shape, f"{who}: sample_shape")
+
+    def _bind(self, kwargs: dict[str, Any]) -> tuple["Distribution", dict[str, Any]]:
+        """The distribution that keyword arguments of a method choose, such as one at other points, and the others."""
+        return self, kwargs
 
     @compiled("sample_shape")
     def _draw(self, key: PRNGKeyArray, *, sample_shape: Shape) -> Event:
@@ -169,7 +198,7 @@ class Distribution(Module):
         return value
 
     def sample_and_log_prob(
-        self, sample_shape: ShapeLike = (), *, seed: Seed | None = None
+        self, sample_shape: ShapeLike = (), seed: Seed | None = None
     ) -> tuple[Event, Real]:
         """Random draws and their log densities in one pass, which for transformed distributions needs no inverse."""
         key, shape = self._key_and_shape(seed, sample_shape, "sample_and_log_prob")
@@ -182,6 +211,50 @@ class Distribution(Module):
         self._check_shape("_sample_and_log_prob", value.shape, shape + self.event_shape)
         return value, jnp.broadcast_to(log_prob, shape)
 
+    def experimental_sample_and_log_prob(
+        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), seed: Seed | None = None
+    ) -> tuple[Event, Real]:
+        """TFP's name for `sample_and_log_prob`."""
+        return self.sample_and_log_prob(sample_shape, seed=seed)
+
+    def experimental_default_event_space_bijector(self) -> Bijector | None:
+        """The bijector that maps the reals onto the support, that of `bijector_for`; None for a discrete one."""
+        return None if self.support.is_discrete else bijector_for(self.support)
+
+    @_derived
+    def name(self) -> str:
+        """The name of the class."""
+        return type(self).__name__
+
+    @_derived
+    def parameters(self) -> dict[str, Any]:
+        """The arguments of the constructor, with None for those of a parametrisation that is not the one stored."""
+        fields = {field.name for field in dataclasses.fields(self)}
+        names = list(inspect.signature(type(self)).parameters)
+        return {name: getattr(self, name) if name in fields else None for name in names}
+
+    def copy(self: D, **overrides: Any) -> D:
+        """A distribution of the same class with some of the arguments of its constructor replaced.
+
+        **Raises:** `TypeError` for what is no argument of it.
+        """
+        arguments = self.parameters
+        for name in overrides:
+            if name not in arguments:
+                raise TypeError(f"{self.name}.copy: {name} is not one of its arguments {', '.join(arguments)}")
+            # One that is not stored replaces the one it is an alternative to.
+            if arguments[name] is None and _ALTERNATIVES.get(name) in arguments:
+                arguments[_ALTERNATIVES[name]] = None
+        return type(self)(**{**arguments, **overrides})
+
+    def batch_shape_tensor(self) -> Int[Array, " ndims"]:
+        """The batch shape as an array."""
+        return jnp.asarray(self.batch_shape, jnp.int32)
+
+    def event_shape_tensor(self) -> Int[Array, " ndims"]:
+        """The event shape as an array."""
+        return jnp.asarray(self.event_shape, jnp.int32)
+
     def log_prob(self, value: Numeric, **kwargs: Any) -> Real:
         """The log density or log mass; minus infinity, with a gradient of zero, outside the support, NaN for NaN.
 
@@ -189,7 +262,8 @@ class Distribution(Module):
 
         **Raises:** `ValueError` where the trailing dimensions are not the event shape.
         """
-        return self._density(value, **kwargs)
+        bound, rest = self._bind(kwargs)
+        return bound._density(value, **rest)
 
     @compiled()
     def _density(self, value: Numeric, **kwargs: Any) -> Real:
@@ -312,12 +386,19 @@ class Distribution(Module):
         return jnp.broadcast_to(self._entropy(), self.batch_shape)
 
     @checked
-    @compiled()
     def kl_divergence(self, other: "Distribution") -> Real:
         """The Kullback-Leibler divergence KL(self || other) in nats.
 
         **Raises:** `NotImplementedError` for a pair without a closed form; see `monte_carlo_kl_divergence`.
         """
+        return self._comparable_to(other)._kl_divergence(other)
+
+    def _comparable_to(self: D, other: "Distribution") -> D:
+        """The distribution itself. **Raises:** `ValueError` where `other` must share values with it and does not."""
+        return self
+
+    @compiled()
+    def _kl_divergence(self, other: "Distribution") -> Real:
         from ._kl import kl_divergence
 
         return kl_divergence(self, other)

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like import random, special
-from distrax_like._misc import Event, Numeric, Real, Shape, exactly_one, promote
+from distrax_like._misc import Event, Numeric, Real, Shape, exactly_one, keep_within, promote
 from distrax_like._module import parameter
+from distrax_like.special._incomplete_gamma import gamma_tail, log_quantile_near_zero
 from distrax_like.supports import Support, nonnegative, positive
 
 from ._distribution import Distribution
 from ._kl import register_kl
-from ._special_cases import where_defined
+from ._special_cases import PRODUCT, power_law, where_defined
 
 
 class Exponential(Distribution):
@@ -39,7 +40,7 @@ class Exponential(Distribution):
         return -jnp.expm1(-self.rate * value)
 
     def _log_cdf(self, value: Event) -> Real:
-        return special.log1mexp(self.rate * value)
+        return power_law(special.log1mexp, PRODUCT, self.rate, value, at_zero=1.0)
 
     def _survival_function(self, value: Event) -> Real:
         return jnp.exp(-self.rate * value)
@@ -92,6 +93,17 @@ class Gamma(Distribution):
         self.concentration, given, log_given = promote(concentration, rate, log_rate)
         self.rate = jnp.exp(log_given) if given is None else given
 
+    @classmethod
+    def experimental_from_mean_variance(cls, mean: Numeric, variance: Numeric) -> "Gamma":
+        """The gamma distribution of a positive mean and variance."""
+        mean, variance = promote(mean, variance)
+        return cls(mean**2 / variance, mean / variance)
+
+    @property
+    def log_rate(self) -> Float[Array, "*batch"]:
+        """The log of the rate."""
+        return jnp.log(self.rate)
+
     @property
     def support(self) -> Support:
         return nonnegative
@@ -104,26 +116,40 @@ class Gamma(Distribution):
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         # Of small concentrations most draws underflow; the smallest normal number keeps their density finite.
-        draw = random.gamma(key, self.concentration, shape) / self.rate
-        return jnp.maximum(draw, jnp.finfo(draw.dtype).tiny)
+        log_draw = random.loggamma(key, self.concentration, shape)
+        # Exponentials of logs lose digits for large concentrations, which never underflow.
+        draw = self._scaled(random.gamma(key, self.concentration, shape), log_draw)
+        return keep_within(draw, jnp.finfo(draw.dtype).tiny, jnp.inf)
+
+    def _scaled(self, standard: Real, log_standard: Real) -> Real:
+        """A member of the family from one of rate one, also where that underflows."""
+        lost = standard < jnp.finfo(standard.dtype).tiny
+        from_log = jnp.exp(jnp.where(lost, log_standard, 0) - jnp.log(self.rate))
+        return jnp.where(lost, from_log, jnp.where(lost, 1, standard) / self.rate)
+
+    def _log_product(self, value: Event) -> Real:
+        return jnp.log(self.rate) + jnp.log(value)
 
     def _cdf(self, value: Event) -> Real:
-        return special.gammainc(self.concentration, self.rate * value)
+        return gamma_tail("cdf", self.concentration, self.rate * value, self._log_product(value))
 
     def _log_cdf(self, value: Event) -> Real:
-        return special.log_gammainc(self.concentration, self.rate * value)
+        return gamma_tail("log_cdf", self.concentration, self.rate * value, self._log_product(value))
 
     def _survival_function(self, value: Event) -> Real:
-        return special.gammaincc(self.concentration, self.rate * value)
+        return gamma_tail("survival_function", self.concentration, self.rate * value, self._log_product(value))
 
     def _log_survival_function(self, value: Event) -> Real:
-        return special.log_gammaincc(self.concentration, self.rate * value)
+        return gamma_tail("log_survival_function", self.concentration, self.rate * value, self._log_product(value))
 
     def _quantile(self, p: Real) -> Event:
-        return special.gammaincinv(self.concentration, p) / self.rate
+        return self._quantile_of(special.gammaincinv(self.concentration, p), jnp.log(p))
 
     def _inverse_survival_function(self, q: Real) -> Event:
-        return special.gammainccinv(self.concentration, q) / self.rate
+        return self._quantile_of(special.gammainccinv(self.concentration, q), jnp.log1p(-q))
+
+    def _quantile_of(self, standard: Real, log_p: Real) -> Real:
+        return self._scaled(standard, log_quantile_near_zero(self.concentration, log_p))
 
     def _mean(self) -> Real:
         return self.concentration / self.rate

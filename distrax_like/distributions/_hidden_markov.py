@@ -12,10 +12,18 @@ from distrax_like._misc import Event, Numeric, Real, Shape
 from distrax_like._module import data, submodule
 from distrax_like.supports import Support
 
+from ._bernoulli import Bernoulli
 from ._categorical import Categorical
 from ._distribution import Distribution
-from ._logits import as_single, log_product, log_softmax, log_sum_of_products
+from ._logits import as_single, log_product, log_sigmoid, log_softmax, log_sum_of_products
 from ._mixture import union
+
+
+def _as_categorical(d: Any) -> Any:
+    """A Bernoulli distribution as one of two categories; all others as they are."""
+    if not isinstance(d, Bernoulli):
+        return d
+    return Categorical(jnp.stack([log_sigmoid(-d.logits), log_sigmoid(d.logits)], axis=-1), dtype=d.dtype)
 
 
 class HiddenMarkovModel(Distribution):
@@ -26,7 +34,7 @@ class HiddenMarkovModel(Distribution):
 
     **Arguments:**
 
-    - `initial_distribution`: a Categorical over k states.
+    - `initial_distribution`: a Categorical over k states; for two states also a Bernoulli, here and below.
     - `transition_distribution`: a Categorical of batch shape `batch + (k,)`, one row for each state left.
     - `observation_distribution`: any distribution of batch shape `batch + (k,)`.
     - `num_steps`: the number of steps T.
@@ -47,16 +55,16 @@ class HiddenMarkovModel(Distribution):
 
     def __init__(
         self,
-        initial_distribution: Categorical,
-        transition_distribution: Categorical,
+        initial_distribution: Categorical | Bernoulli,
+        transition_distribution: Categorical | Bernoulli,
         observation_distribution: Distribution,
         num_steps: int,
         time_varying_transition_distribution: bool = False,
         time_varying_observation_distribution: bool = False,
         mask: Any = None,
     ):
-        self.initial_distribution = initial_distribution
-        self.transition_distribution = transition_distribution
+        self.initial_distribution = _as_categorical(initial_distribution)
+        self.transition_distribution = _as_categorical(transition_distribution)
         self.observation_distribution = observation_distribution
         self.num_steps = num_steps
         self.time_varying_transition_distribution = time_varying_transition_distribution

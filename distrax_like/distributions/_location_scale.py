@@ -1,15 +1,17 @@
 """The base class of location-scale families."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from distrax_like._misc import Event, Real, Shape
 from distrax_like._module import parameter
 from distrax_like.supports import Support, positive, real
 
 from ._distribution import Distribution
+from ._special_cases import QUOTIENT, power_law
 
 
 class LocationScale(Distribution):
@@ -71,7 +73,21 @@ class LocationScale(Distribution):
     def _standard_entropy(self) -> Real | float:
         self._lacks("entropy")
 
+    def _tail_index(self) -> Real | float | None:
+        """The a of a density that falls like |z|^-(a + 1); None where it falls faster than any power."""
+        return None
+
     # What follows from it.
+
+    def _log_of(
+        self, formula: Callable[[Real], Real], value: Event, extra: int, where: Bool[Array, "..."] | bool = True
+    ) -> Real:
+        """`formula(z)`: the log density or a log tail, which falls like |z|^-(index + extra) on the sides `where`."""
+        index = self._tail_index()
+        if index is None:
+            return formula(self._z(value))
+        exponent = jnp.where(where, -(index + extra), 0)
+        return power_law(formula, QUOTIENT, value - self.loc, self.scale, at_infinity=exponent)
 
     def _z(self, value: Event) -> Real:
         return (value - self.loc) / self.scale
@@ -80,7 +96,7 @@ class LocationScale(Distribution):
         return self.loc if isinstance(z, float) and not z else self.loc + self.scale * z
 
     def _log_prob(self, value: Event) -> Real:
-        return self._standard_log_prob(self._z(value)) - jnp.log(self.scale)
+        return self._log_of(self._standard_log_prob, value, 1) - jnp.log(self.scale)
 
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return self._at(self._standard_sample(key, shape))
@@ -89,13 +105,13 @@ class LocationScale(Distribution):
         return self._standard_cdf(self._z(value))
 
     def _log_cdf(self, value: Event) -> Real:
-        return self._standard_log_cdf(self._z(value))
+        return self._log_of(self._standard_log_cdf, value, 0, value < self.loc)
 
     def _survival_function(self, value: Event) -> Real:
         return self._standard_survival_function(self._z(value))
 
     def _log_survival_function(self, value: Event) -> Real:
-        return self._standard_log_survival_function(self._z(value))
+        return self._log_of(self._standard_log_survival_function, value, 0, value > self.loc)
 
     def _quantile(self, p: Real) -> Event:
         return self._at(self._standard_quantile(p))

@@ -72,7 +72,21 @@ def _(primals: Any, tangents: Any) -> Any:
     return p, p * _sigmoid(-logits) * tangent
 
 
+@jax.custom_jvp
+def _bernoulli_variance(logits: Real) -> Real:
+    return jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits)
+
+
+@_bernoulli_variance.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    # p (1 - p) (1 - 2 p), in which 1 - 2 p does not cancel.
+    (logits,), (tangent,) = primals, tangents
+    variance = _bernoulli_variance(logits)
+    return variance, -variance * jnp.tanh(logits / 2) * tangent
+
+
 exp = at_infinity(jnp.exp)
+bernoulli_variance = at_infinity(_bernoulli_variance)
 sigmoid = at_infinity(_sigmoid)
 log_sigmoid = at_infinity(jax.nn.log_sigmoid)
 softmax = at_infinity(jax.nn.softmax)
@@ -164,6 +178,11 @@ class BinaryLogits(Distribution):
         exactly_one(type(self).__name__, probs=probs, logits=logits)
         return promote(logits) if probs is None else probs_to_logits(promote(probs))
 
+    @property
+    def probs(self) -> Float[Array, "*batch"]:
+        """p; see `probs_parameter`."""
+        return self.probs_parameter()
+
     def probs_parameter(self) -> Float[Array, "*batch"]:
         """p, of the batch shape."""
         return sigmoid(self.logits)
@@ -187,6 +206,11 @@ class CategoricalLogits(Distribution):
     def num_categories(self) -> int:
         """n."""
         return self.logits.shape[-1]
+
+    @property
+    def probs(self) -> Float[Array, "*batch n"]:
+        """The normalised probabilities; see `probs_parameter`."""
+        return self.probs_parameter()
 
     def probs_parameter(self) -> Float[Array, "*batch n"]:
         """The normalised probabilities, of shape `batch + (n,)`."""

@@ -22,7 +22,8 @@ class MultivariateNormalDiag(Distribution):
     """The normal distribution of a vector with independent entries.
 
     **Arguments:** `loc`: the mean, of shape `batch + (d,)` (zeros where not given); `scale_diag`: the standard
-    deviations, positive, of the same shape (ones where not given).
+    deviations, positive, of the same shape (ones where not given). A number, or a vector of one, stands for d equal
+    entries.
 
     **Raises:** `ValueError` where neither is given.
     """
@@ -31,7 +32,8 @@ class MultivariateNormalDiag(Distribution):
     scale_diag: Float[Array, "*#batch d"] = parameter(positive)
 
     def __init__(self, loc: Numeric | None = None, scale_diag: Numeric | None = None):
-        self.loc, self.scale_diag = _filled("MultivariateNormalDiag", loc, scale_diag)
+        filled = _filled("MultivariateNormalDiag", loc, scale_diag)
+        self.loc, self.scale_diag = _widened(filled[0], filled[1], 1), _widened(filled[1], filled[0], 1)
 
     @property
     def support(self) -> Support:
@@ -69,7 +71,8 @@ class MultivariateNormalDiag(Distribution):
 class MultivariateNormalTriL(Distribution):
     """The normal distribution of a vector with mean loc and covariance L L^T.
 
-    **Arguments:** `loc`: of shape `batch + (d,)` (zeros where not given); `scale_tril`: L, lower triangular with a
+    **Arguments:** `loc`: of shape `batch + (d,)` (zeros where not given; a number, or a vector of one, stands for d
+    equal entries); `scale_tril`: L, lower triangular with a
     positive diagonal, of shape `batch + (d, d)` (the identity where not given). Entries above the diagonal are not
     read.
 
@@ -88,7 +91,8 @@ class MultivariateNormalTriL(Distribution):
             loc = jnp.zeros(scale_tril.shape[-1:], scale_tril.dtype)
         elif loc is None:
             raise ValueError("MultivariateNormalTriL takes at least one of loc and scale_tril")
-        self.loc, self.scale_tril = promote(loc, scale_tril)
+        promoted: Any = promote(loc, scale_tril)
+        self.loc, self.scale_tril = _widened(promoted[0], promoted[1], 2), promoted[1]
 
     @property
     def support(self) -> Support:
@@ -125,6 +129,13 @@ class MultivariateNormalTriL(Distribution):
         return jnp.sum(0.5 + HALF_LOG_2PI + self._log_diagonal(), axis=-1)
 
 
+def _widened(x: Array, other: Array, ndims: int) -> Array:
+    """A number, or a vector of one, as one of the length of the other parameter, which has `ndims` event dimensions."""
+    if other.ndim < ndims or (x.ndim and x.shape[-1] != 1):
+        return x
+    return jnp.broadcast_to(x, (*x.shape[:-1], other.shape[-1]))
+
+
 def _filled(who: str, loc: Numeric | None, scale: Numeric | None) -> tuple[Array, ...]:
     """loc and a scale of the same kind, zeros and ones where one of them is not given."""
     if loc is None and scale is None:
@@ -149,7 +160,9 @@ def _kl_diag_diag(p: MultivariateNormalDiag, q: MultivariateNormalDiag) -> Array
 @register_kl(MultivariateNormalTriL, MultivariateNormalTriL)
 @register_kl(MultivariateNormalTriL, MultivariateNormalDiag)
 @register_kl(MultivariateNormalDiag, MultivariateNormalTriL)
-def _kl_tril(p: MultivariateNormalTriL, q: MultivariateNormalTriL) -> Array:
+def _kl_tril(
+    p: MultivariateNormalDiag | MultivariateNormalTriL, q: MultivariateNormalDiag | MultivariateNormalTriL
+) -> Array:
     a, b = _factor(p), _factor(q)
     lead = jnp.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     a, b = (jnp.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (a, b))

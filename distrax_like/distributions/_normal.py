@@ -17,6 +17,7 @@ from distrax_like.supports import Support, nonnegative, positive, real
 from ._distribution import Distribution
 from ._kl import register_kl
 from ._location_scale import LocationScale
+from ._special_cases import QUOTIENT, power_law
 
 
 class Normal(LocationScale):
@@ -29,6 +30,12 @@ class Normal(LocationScale):
 
     def __init__(self, loc: Numeric, scale: Numeric):
         self.loc, self.scale = promote(loc, scale)
+
+    @classmethod
+    def experimental_from_mean_variance(cls, mean: Numeric, variance: Numeric) -> "Normal":
+        """The normal distribution of a mean and a positive variance."""
+        mean, variance = promote(mean, variance)
+        return cls(mean, jnp.sqrt(variance))
 
     def _standard_log_prob(self, z: Real) -> Real:
         return -0.5 * z**2 - HALF_LOG_2PI
@@ -70,6 +77,13 @@ class LogNormal(Distribution):
 
     def __init__(self, loc: Numeric, scale: Numeric):
         self.loc, self.scale = promote(loc, scale)
+
+    @classmethod
+    def experimental_from_mean_variance(cls, mean: Numeric, variance: Numeric) -> "LogNormal":
+        """The log-normal distribution of a positive mean and variance."""
+        mean, variance = promote(mean, variance)
+        square = jnp.log1p((jnp.sqrt(variance) / mean) ** 2)
+        return cls(jnp.log(mean) - square / 2, jnp.sqrt(square))
 
     @property
     def support(self) -> Support:
@@ -166,10 +180,7 @@ class HalfNormal(Distribution):
         return jsp.erf(value / self.scale * SQRT_HALF)
 
     def _log_cdf(self, value: Event) -> Real:
-        z = value / self.scale
-        near = z < 1
-        upper = jnp.log1p(-jsp.erfc(jnp.where(near, 1, z) * SQRT_HALF))
-        return jnp.where(near, jnp.log(jsp.erf(jnp.where(near, z, 1) * SQRT_HALF)), upper)
+        return power_law(_half_normal_log_cdf, QUOTIENT, value, self.scale, at_zero=1.0)
 
     def _survival_function(self, value: Event) -> Real:
         return jsp.erfc(value / self.scale * SQRT_HALF)
@@ -200,6 +211,12 @@ class HalfNormal(Distribution):
 
     def _entropy(self) -> Real:
         return 0.5 + HALF_LOG_HALF_PI + jnp.log(self.scale)
+
+
+def _half_normal_log_cdf(z: Real) -> Real:
+    near = z < 1
+    upper = jnp.log1p(-jsp.erfc(jnp.where(near, 1, z) * SQRT_HALF))
+    return jnp.where(near, jnp.log(jsp.erf(jnp.where(near, z, 1) * SQRT_HALF)), upper)
 
 
 @register_kl(HalfNormal, HalfNormal)

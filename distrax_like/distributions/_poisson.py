@@ -1,18 +1,31 @@
 """The Poisson distribution."""
 
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from distrax_like import random, special
 from distrax_like._misc import Event, Numeric, Real, Shape, exactly_one, promote
 from distrax_like._module import parameter
+from distrax_like.special._incomplete_gamma import gamma_tail
 from distrax_like.supports import Support, extended_real, nonnegative_integer
 
+from ._discrete import entropy_of_counts, is_within, normal_guess, reaches, smallest_count
 from ._distribution import Distribution
 from ._kl import register_kl
 from ._logits import at_infinity, exp, log_probs
+from ._special_cases import whole_part
 
 _log_mass = at_infinity(lambda log_rate, count: special.log_poisson_mass_of_log(count, log_rate))
+
+
+@at_infinity
+def _entropy(log_rate: Real) -> Real:
+    rate = jax.lax.stop_gradient(exp(log_rate))
+    log_mass = lambda count: _log_mass(log_rate[..., None], count)
+    return entropy_of_counts(log_mass, -exp(log_rate), rate, jnp.sqrt(rate), jnp.full_like(rate, jnp.inf))
 
 
 class Poisson(Distribution):
@@ -30,6 +43,11 @@ class Poisson(Distribution):
     def __init__(self, rate: Numeric | None = None, log_rate: Numeric | None = None):
         exactly_one("Poisson", rate=rate, log_rate=log_rate)
         self.log_rate = promote(log_rate) if rate is None else log_probs(promote(rate))
+
+    @property
+    def rate(self) -> Float[Array, "*batch"]:
+        """The rate; see `rate_parameter`."""
+        return self.rate_parameter()
 
     def rate_parameter(self) -> Float[Array, "*batch"]:
         """The rate, of the batch shape."""
@@ -49,23 +67,42 @@ class Poisson(Distribution):
     def _sample(self, key: PRNGKeyArray, shape: Shape) -> Event:
         return random.poisson(key, shape=shape, log_rate=self.log_rate)
 
+    # More than k events is a gamma variable of concentration k + 1 below the rate.
     def _cdf(self, value: Event) -> Real:
-        return special.gammaincc(value + 1, self.rate_parameter())
+        return gamma_tail("survival_function", value + 1, self.rate_parameter(), self.log_rate)
 
     def _log_cdf(self, value: Event) -> Real:
-        return special.log_gammaincc(value + 1, self.rate_parameter())
+        return gamma_tail("log_survival_function", value + 1, self.rate_parameter(), self.log_rate)
 
     def _survival_function(self, value: Event) -> Real:
-        return special.gammainc(value + 1, self.rate_parameter())
+        return gamma_tail("cdf", value + 1, self.rate_parameter(), self.log_rate)
 
     def _log_survival_function(self, value: Event) -> Real:
-        return special.log_gammainc(value + 1, self.rate_parameter())
+        return gamma_tail("log_cdf", value + 1, self.rate_parameter(), self.log_rate)
 
     def _mean(self) -> Real:
         return self.rate_parameter()
 
     def _mode(self) -> Event:
-        return jnp.floor(self.rate_parameter())
+        # The rate is known to what rounding of its logarithm leaves.
+        return whole_part(self.rate_parameter(), 1 + jnp.abs(self.log_rate))
+
+    # The smallest k with P(X <= k) >= p and with P(X > k) <= q.
+    def _quantile(self, p: Real) -> Event:
+        return self._search(special.ndtri(p), lambda d, k: reaches(d._cdf(k), p))
+
+    def _inverse_survival_function(self, q: Real) -> Event:
+        return self._search(-special.ndtri(q), lambda d, k: is_within(d._survival_function(k), q))
+
+    def _search(self, z: Real, reached: Callable[["Poisson", Real], Bool[Array, "..."]]) -> Real:
+        d = jax.lax.stop_gradient(self)
+        rate = d.rate_parameter()
+        guess = normal_guess(z, rate, jnp.sqrt(rate), 1.0)
+        return smallest_count(lambda k: reached(d, k), guess, jnp.asarray(jnp.inf, rate.dtype))
+
+    def _entropy(self) -> Real:
+        # To 8 ulp in both widths, up to a mean of 1e8.
+        return _entropy(self.log_rate)
 
     def _variance(self) -> Real:
         return self.rate_parameter()

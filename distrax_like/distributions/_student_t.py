@@ -86,6 +86,11 @@ class StudentT(LocationScale):
     def _standard_quantile(self, p: Real) -> Real:
         return special.stdtrit(self.df, p)
 
+    def _tail_index(self) -> Real:
+        # A normal distribution has no power of z to fall with, and its log density has overflowed where z has.
+        df, normal = self._finite_df()
+        return jnp.where(normal, 0, df)
+
     def _standard_mean(self) -> Real:
         return jnp.where(self.df > 1, 0.0, jnp.nan)
 

@@ -1,12 +1,13 @@
 """The distribution of the image of a draw under a bijector."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
-from distrax_like._misc import Event, Real, Shape, keep_within, sum_trailing
+from distrax_like._misc import Event, Real, Shape, keep_within, require, sum_trailing
 from distrax_like._module import submodule
 from distrax_like.bijectors import (
     Bijector,
@@ -23,15 +24,23 @@ from distrax_like.bijectors import (
 from distrax_like.supports import Support
 
 from ._distribution import Distribution
+from ._kl import kl_divergence, no_closed_form, register_kl
+
+_UNEQUAL = "no closed form of KL of transformed distributions whose bijectors differ"
 
 # Bijectors under which the mean of the image is the image of the mean, and so for the mode.
 _AFFINE = (Identity, Shift, Scale, ScaleMatvecDiag, ScaleMatvecTriL)
 
 
 def _is_affine(bijector: Bijector) -> bool:
+    return all(isinstance(b, _AFFINE) for b in _flat(bijector))
+
+
+def _flat(bijector: Bijector) -> list[Bijector]:
+    """The bijectors that a nested chain is made of."""
     if isinstance(bijector, Chain):
-        return all(_is_affine(b) for b in bijector.bijectors)
-    return isinstance(bijector, _AFFINE)
+        return [inner for b in bijector.bijectors for inner in _flat(b)]
+    return [bijector]
 
 
 def _after_free(bijector: Bijector, support: Support) -> Bijector | None:
@@ -51,8 +60,8 @@ def _after_free(bijector: Bijector, support: Support) -> Bijector | None:
 class TransformedDistribution(Distribution):
     """The distribution of y = f(x) for x from a distribution: log p(y) = log p(x) + log |det dx/dy|.
 
-    A quantile, a median and distribution functions are there for monotone elementwise maps, a mean and a mode for
-    affine ones.
+    A quantile, a median and distribution functions are there for monotone elementwise maps, a mean, a variance, a
+    covariance and a mode for affine ones (`Shift`, `Scale`, `ScaleMatvecDiag`, `ScaleMatvecTriL` and chains of them).
 
     **Arguments:** `distribution`: of x; `bijector`: f. Where the bijector has more batch dimensions than the
     distribution, each element of its batch is an independent draw.
@@ -115,6 +124,13 @@ class TransformedDistribution(Distribution):
             self._lacks(f"density: {type(bijector).__name__} mixes the coordinates of a {type(support).__name__}")
         image, log_det = map(point, 0)
         return image, sum_trailing(jnp.where(mask, log_det, 0), ndims)
+
+    def _comparable_to(self, other: Distribution) -> "TransformedDistribution":
+        if not isinstance(other, TransformedDistribution):
+            return self
+        leaves = zip(jtu.tree_leaves(self.bijector), jtu.tree_leaves(other.bijector))
+        equal = jnp.asarray([jnp.all(a == b) for a, b in leaves if jnp.shape(a) == jnp.shape(b)])
+        return require(self, jnp.all(equal), _UNEQUAL)
 
     def _log_prob_at_free(self, x: Real) -> Real:
         # `bijector_for` of an image is the bijector after that of the distribution's support.
@@ -194,8 +210,36 @@ class TransformedDistribution(Distribution):
             self._lacks(f"mean in closed form: {type(self.bijector).__name__} is not affine")
         return self.bijector.forward(self.distribution.mean())
 
-    def _mode(self) -> Event:
+    def _variance(self) -> Real:
+        linear, has_matrix = self._linear_part("variance")
+        if has_matrix:
+            return jnp.diagonal(self._covariance(), axis1=-2, axis2=-1)
+        return linear.forward(linear.forward(self.distribution.variance()))
+
+    def _stddev(self) -> Real:
+        linear, has_matrix = self._linear_part("stddev")
+        return jnp.sqrt(self._variance()) if has_matrix else jnp.abs(linear.forward(self.distribution.stddev()))
+
+    def _covariance(self) -> Real:
+        linear, _ = self._linear_part("covariance")
+        if len(self.event_shape) != 1:
+            self._lacks(f"covariance for events of shape {self.event_shape}")
+        inner = self.distribution.covariance()
+        n = inner.shape[-1]
+        # The columns of the matrix are the images of the unit vectors.
+        eye = jnp.eye(n, dtype=inner.dtype).reshape(n, *(1,) * len(self.batch_shape), n)
+        matrix = jnp.moveaxis(linear.forward(jnp.broadcast_to(eye, (n, *self.batch_shape, n))), 0, -1)
+        return matrix @ inner @ jnp.swapaxes(matrix, -2, -1)
+
+    def _linear_part(self, method: str) -> tuple[Bijector, bool]:
+        """An affine map without its shifts, and whether it mixes the entries of a vector."""
         if not _is_affine(self.bijector):
+            self._lacks(f"{method} in closed form: {type(self.bijector).__name__} is not affine")
+        parts = [b for b in _flat(self.bijector) if not isinstance(b, Shift)]
+        return Chain(parts), any(isinstance(b, ScaleMatvecTriL) for b in parts)
+
+    def _mode(self) -> Event:
+        if not _is_affine(self.bijector) and not self.distribution.support.is_discrete:
             self._lacks(f"mode in closed form: {type(self.bijector).__name__} is not affine")
         return self.bijector.forward(self.distribution.mode())
 
@@ -205,3 +249,15 @@ class TransformedDistribution(Distribution):
         ndims = len(self.distribution.event_shape)
         origin = jnp.zeros(self.batch_shape + self.distribution.event_shape, self._float_dtype())
         return self.distribution.entropy() + self._with_log_det(self.bijector.forward_and_log_det, origin, ndims)[1]
+
+
+@register_kl(TransformedDistribution, TransformedDistribution)
+def _kl_transformed(p: TransformedDistribution, q: TransformedDistribution) -> Array:
+    """Of images under the same map: that of what is mapped."""
+    ours, theirs = jtu.tree_leaves(p.bijector), jtu.tree_leaves(q.bijector)
+    forms: list[Any] = [jtu.tree_structure(d.bijector) for d in (p, q)]
+    if forms[0] != forms[1]:
+        raise no_closed_form(p, q, f" under {type(p.bijector).__name__} and {type(q.bijector).__name__}")
+    if any(a.shape != b.shape for a, b in zip(ours, theirs)):
+        raise no_closed_form(p, q, f" under {type(p.bijector).__name__} with parameters of different shapes")
+    return kl_divergence(p.distribution, q.distribution)

@@ -10,6 +10,7 @@ from distrax_like.supports import Support, greater_than, interval, real
 
 from ._distribution import Distribution
 from ._kl import register_kl
+from ._special_cases import QUOTIENT, power_law
 
 
 class Uniform(Distribution):
@@ -27,6 +28,13 @@ class Uniform(Distribution):
     @property
     def support(self) -> Support:
         return interval(self.low, self.high)
+
+    @classmethod
+    def experimental_from_mean_variance(cls, mean: Numeric, variance: Numeric) -> "Uniform":
+        """The uniform distribution of a mean and a positive variance."""
+        mean, variance = promote(mean, variance)
+        half = jnp.sqrt(3 * variance)
+        return cls(mean - half, mean + half)
 
     def _width(self) -> Real:
         return self.high - self.low
@@ -53,10 +61,12 @@ class Uniform(Distribution):
         return self._above(value)
 
     def _log_cdf(self, value: Event) -> Real:
-        return _log_of(self._below(value), self._above(value))
+        above = self._above(value)
+        return power_law(lambda u: _log_of(u, above), QUOTIENT, value - self.low, self._width(), at_zero=1.0)
 
     def _log_survival_function(self, value: Event) -> Real:
-        return _log_of(self._above(value), self._below(value))
+        below = self._below(value)
+        return power_law(lambda u: _log_of(u, below), QUOTIENT, self.high - value, self._width(), at_zero=1.0)
 
     def _quantile(self, p: Real) -> Event:
         return jnp.where(p < 0.5, self.low + p * self._width(), self.high - (1 - p) * self._width())

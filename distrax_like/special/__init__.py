@@ -23,6 +23,9 @@ from ._densities import (
 )
 from ._divergences import (
     bernoulli_divergence as bernoulli_divergence,
+    bernoulli_entropy as bernoulli_entropy,
+    categorical_divergence as categorical_divergence,
+    categorical_entropy as categorical_entropy,
     dirichlet_divergence as dirichlet_divergence,
     dirichlet_entropy as dirichlet_entropy,
     gamma_divergence as gamma_divergence,

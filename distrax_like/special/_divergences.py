@@ -1,4 +1,4 @@
-"""Entropies and divergences of the gamma, Dirichlet and Bernoulli distributions, in which no large terms cancel.
+"""Entropies and divergences of the gamma, Dirichlet, Bernoulli and categorical distributions without cancellation.
 
 With G(a) = log Γ(a + 1) - a log a + a, e(a) = log a - ψ(a) and D(t) = t - 1 - log t; see `_densities`.
 """
@@ -7,11 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 from numpy.polynomial.legendre import leggauss
 
 from distrax_like._misc import Numeric, Real, promote
 
-from ._compensated import Pair, is_double, log1p, with_derivatives
+from ._compensated import Pair, is_double, log1p, two_sum, with_derivatives
+from ._elementary import mul0
 from ._log_series import expm1mx, log_and_deviance
 from ._root_term import as_pair, log_minus_digamma, root_term, root_term_derivative, spread, times, total
 
@@ -148,3 +150,82 @@ def bernoulli_divergence(logits: Numeric, other_logits: Numeric) -> Real:
         return jnp.where(none, 0, jnp.exp(log_p) * (jnp.where(none, 0, log_p) - jnp.where(none, 0, log_q)))
 
     return jnp.where(close, near, term(1) + term(-1))
+
+
+def _bernoulli_entropy_value(logits: Real) -> Real:
+    infinite = jnp.isinf(logits)
+    size = jnp.abs(jnp.where(infinite, 0, logits))
+    return jnp.where(infinite, 0, jax.nn.softplus(-size) + size * jax.nn.sigmoid(-size))
+
+
+def _bernoulli_entropy_derivative(logits: Real) -> Real:
+    return -logits * jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits)
+
+
+_bernoulli_entropy = with_derivatives(_bernoulli_entropy_value, _bernoulli_entropy_derivative)
+
+
+def bernoulli_entropy(logits: Numeric) -> Real:
+    """The entropy of a Bernoulli variable, zero for infinite logits."""
+    return _bernoulli_entropy(promote(logits))
+
+
+def _from_the_largest(logits: Real) -> tuple[Real, Bool[Array, "... n"]]:
+    """The logits less the largest of them, and which one that is."""
+    top = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
+    return logits - jnp.max(logits, axis=-1, keepdims=True), top
+
+
+@jax.custom_jvp
+def _categorical_entropy(logits: Real) -> Real:
+    below, top = _from_the_largest(logits)
+    weights = jnp.exp(below)
+    rest = jnp.sum(jnp.where(top, 0, weights), axis=-1)
+    return log1p(rest) + jnp.sum(mul0(weights, -below), axis=-1) / (1 + rest)
+
+
+@_categorical_entropy.defjvp
+def _(primals: Any, tangents: Any) -> Any:
+    # -p_i (log p_i - Σ p_j log p_j), from differences of the logits.
+    (logits,), (tangent,) = primals, tangents
+    below, _ = _from_the_largest(logits)
+    p = jax.nn.softmax(logits)
+    mean = jnp.sum(mul0(p, below), axis=-1, keepdims=True)
+    return _categorical_entropy(logits), -jnp.sum(mul0(p, below - mean) * tangent, axis=-1)
+
+
+def categorical_entropy(logits: Numeric) -> Real:
+    """The entropy of a categorical variable, to full relative accuracy where it is nearly certain.
+
+    With s_i <= 0 the logits less the largest one, it is log Σ exp(s_i) - Σ p_i s_i, both of which are positive.
+
+    **Arguments:** `logits`: shape `(..., n)`, minus infinity allowed. **Returns:** the shape without the last axis.
+    """
+    return _categorical_entropy(promote(logits))
+
+
+def categorical_divergence(logits: Numeric, other_logits: Numeric) -> Real:
+    """The Kullback-Leibler divergence of two categorical distributions, without cancellation where they are close.
+
+    With d_i = log(q_i / p_i), from differences of the logits, it is Σ p_i (exp(d_i) - 1 - d_i), in which no term is
+    negative.
+
+    **Arguments:** `logits`, `other_logits`: shapes `(..., n)` that broadcast, minus infinity allowed. **Returns:** the
+    shape without the last axis.
+    """
+    l, r = jnp.broadcast_arrays(*promote(logits, other_logits))
+    none, lost = l == -jnp.inf, r == -jnp.inf
+    p, q = jax.nn.softmax(l), jax.nn.softmax(r)
+    # Less one of them, so that a constant added to all logits of one drops out, and exactly: it may be large.
+    step, step_lo = two_sum(jnp.where(none | lost, 0, r), -jnp.where(none | lost, 0, l))
+    top = jnp.argmax(jnp.where(lost, -jnp.inf, l), axis=-1, keepdims=True)
+    at_top, at_top_lo = (jnp.take_along_axis(x, top, axis=-1) for x in (step, step_lo))
+    step = (step - at_top) + (step_lo - at_top_lo)
+    close = jnp.all((none == lost) & (none | (jnp.abs(step) < 1)), axis=-1, keepdims=True)
+    near = jnp.where(close, step, 0)
+    shift = log1p(jnp.sum(jnp.where(none, 0, p * jnp.expm1(near)), axis=-1, keepdims=True))
+    far = jnp.where(none | lost, 0, jax.nn.log_softmax(r) - jax.nn.log_softmax(l))
+    d = jnp.where(close, near - shift, far)
+    small = jnp.abs(d) < 1
+    terms = jnp.where(small, p * expm1mx(jnp.where(small, d, 0)), (q - p) - p * d)
+    return jnp.sum(jnp.where(none, q, jnp.where(lost, jnp.inf, terms)), axis=-1)

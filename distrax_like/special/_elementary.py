@@ -77,11 +77,12 @@ def log_cosh(x: Numeric) -> Real:
 
 
 def _log1psquare_formula(x: Real) -> Real:
-    huge = jnp.abs(x) > 2.0**60
+    size = jnp.abs(x)
+    huge = size > 2.0**60
     square = x * x
-    scaled = (x * 2.0**-60) ** 2
-    _, log, _ = log_and_deviance(square, jnp.where(huge, scaled, 1 + square), jnp.where(huge, 120, 0))
-    return jnp.where(jnp.isfinite(x), log, jnp.abs(x))
+    # Far out it is the logarithm of the square, which overflows.
+    _, log, _ = log_and_deviance(square, jnp.where(huge, size, 1 + square))
+    return jnp.where(jnp.isfinite(x), jnp.where(huge, 2, 1) * log, size)
 
 
 _log1psquare = with_derivatives(

@@ -21,6 +21,7 @@ from ._compensated import (
     weighted,
     with_derivatives,
 )
+from ._elementary import log1mexp
 from ._normal import erfcx_remainder
 from ._stirling import _stirlerr, gammaln1p, log_ratio
 
@@ -392,3 +393,33 @@ def log_gammaincc(a: Numeric, x: Numeric) -> Real:
     Error at most 9 ulp (float32) and 11 ulp (float64), of the first derivatives 10 and 61.
     """
     return _evaluate(_log_gammaincc, a, x, 0.0, -jnp.inf)
+
+
+_TAILS: dict[str, tuple[Callable[[Numeric, Numeric], Real], Callable[[Real], Real]]] = {
+    "cdf": (gammainc, jnp.exp),
+    "log_cdf": (log_gammainc, lambda log_p: log_p),
+    "survival_function": (gammaincc, lambda log_p: -jnp.expm1(log_p)),
+    "log_survival_function": (log_gammaincc, log1mexp),
+}
+
+
+def _log_gamma1p(a: Real) -> Real:
+    small = a < 2
+    return jnp.where(small, gammaln1p(jnp.where(small, a, 1)), jax.lax.lgamma(1 + jnp.where(small, 1, a)))
+
+
+def gamma_tail(name: str, a: Real, x: Real, log_x: Real) -> Real:
+    """A distribution function of the gamma distribution of rate one at x, which may have underflowed, from its
+    logarithm too: there log P(a, x) is a log x - log Γ(1 + a) to rounding.
+
+    **Arguments:** `name`: `"cdf"`, `"log_cdf"`, `"survival_function"` or `"log_survival_function"`.
+    """
+    fn, of_log = _TAILS[name]
+    lost = (x < jnp.finfo(x.dtype).tiny) & (log_x > -jnp.inf)
+    near_zero = a * jnp.where(lost, log_x, -1) - _log_gamma1p(a)
+    return jnp.where(lost, of_log(jnp.where(lost, near_zero, -1)), fn(a, jnp.where(lost, 1, x)))
+
+
+def log_quantile_near_zero(a: Real, log_p: Real) -> Real:
+    """The logarithm of the x with P(a, x) = p, where x is next to nothing; see `gamma_tail`."""
+    return (log_p + _log_gamma1p(a)) / a

@@ -183,7 +183,7 @@ def windowed_mean(
     Windows are put together from blocks of 1, 2, 4, ... samples: numbers outside of a window have no effect on it.
 
     **Arguments:** `high_indices`: 1, 2, ..., n by default; `low_indices`: half of them by default. They broadcast to
-    one dimension.
+    one dimension; where `low` is above `high` the two are swapped.
 
     **Returns:** the shape of `x` with the windows along the axis; 0 for empty ones.
     """
@@ -219,7 +219,8 @@ def _windows(x: Numeric, low: Any, high: Any, axis: int) -> tuple[Array, Array]:
     low, high = jnp.broadcast_arrays(high // 2 if low is None else jnp.asarray(low), high)
     if low.ndim > 1:
         raise ValueError(f"the indices of windows must have one dimension, got shape {low.shape}")
-    mean, variance = _window_moments(x, jnp.ravel(low), jnp.ravel(high))
+    low, high = jnp.ravel(low), jnp.ravel(high)
+    mean, variance = _window_moments(x, jnp.minimum(low, high), jnp.maximum(low, high))
     return jnp.moveaxis(mean, 0, axis), jnp.moveaxis(variance, 0, axis)
 
 

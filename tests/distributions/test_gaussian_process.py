@@ -158,3 +158,83 @@ def test_without_observations_the_posterior_is_the_prior():
     posterior = tfd.GaussianProcessRegressionModel(kernel, x, jnp.zeros((0, 1)), jnp.zeros(0))
     np.testing.assert_array_equal(posterior.mean(), 0)
     np.testing.assert_allclose(posterior.covariance(), kernel.matrix(x), rtol=1e-14)
+
+
+def test_points_that_come_late():
+    late = tfd.GaussianProcess(KERNEL, mean_fn=SQUARE, observation_noise_variance=0.1, jitter=1e-12)
+    gp = tfd.GaussianProcess(KERNEL, X, SQUARE, 0.1, jitter=1e-12)
+    np.testing.assert_array_equal(late.log_prob(Y, index_points=X), gp.log_prob(Y))
+    np.testing.assert_array_equal(late.sample(3, KEY, index_points=X), gp.sample(3, KEY))
+    np.testing.assert_array_equal(late.get_marginal_distribution(X).mean(), gp.mean())
+    # Those of an argument replace those of the constructor.
+    value = jnp.zeros(7)
+    np.testing.assert_array_equal(gp.log_prob(value, index_points=Z), late.log_prob(value, index_points=Z))
+    np.testing.assert_array_equal(late.copy(index_points=X).mean(), gp.mean())
+    for fail in (lambda: late.log_prob(Y), lambda: late.sample(seed=KEY), lambda: late.mean()):
+        with pytest.raises(ValueError, match="GaussianProcess was made without index_points"):
+            fail()
+
+
+def test_missing_values():
+    missing = np.arange(12) % 3 == 1
+    spoilt = jnp.where(missing, jnp.nan, Y)
+    gp = lambda x: tfd.GaussianProcess(KERNEL, x, SQUARE, 0.1, jitter=1e-12)
+    expected = gp(X[~missing]).log_prob(Y[~missing])
+    np.testing.assert_allclose(gp(X).log_prob(spoilt, is_missing=missing), expected, rtol=1e-10)
+    # Masks of several draws, of which one has everything and one has nothing.
+    masks = np.stack([missing, np.zeros(12, bool), np.ones(12, bool)])
+    found = gp(X).log_prob(jnp.broadcast_to(Y, (3, 12)), is_missing=masks)
+    np.testing.assert_allclose(found, [expected, gp(X).log_prob(Y), 0], rtol=1e-10, atol=1e-12)
+    noisy = lambda noise: tfd.GaussianProcess(KERNEL, X, None, noise)
+    assert np.isfinite(jax.grad(lambda noise: noisy(noise).log_prob(spoilt, is_missing=missing))(0.1))
+
+    regress = lambda x, y, **kwargs: tfd.GaussianProcessRegressionModel(KERNEL, Z, x, y, 0.05, jitter=1e-12, **kwargs)
+    known, masked = regress(X[~missing], Y[~missing]), regress(X, spoilt, observations_is_missing=missing)
+    np.testing.assert_allclose(masked.mean(), known.mean(), rtol=1e-9)
+    np.testing.assert_allclose(masked.covariance(), known.covariance(), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(masked.variance(), known.variance(), rtol=1e-9)
+
+
+def test_a_factor_computed_once():
+    calls = []
+
+    def cholesky(matrix):
+        calls.append(matrix.shape)
+        return jnp.linalg.cholesky(matrix)
+
+    precompute = tfd.GaussianProcessRegressionModel.precompute_regression_model
+    model = precompute(KERNEL, X, Y, observation_noise_variance=0.05, cholesky_fn=cholesky)
+    assert calls == [(12, 12)]
+    mean, covariance = exact()
+    np.testing.assert_allclose(model.copy(index_points=Z).mean(), mean, rtol=1e-9)
+    marginal = model.get_marginal_distribution(Z)
+    np.testing.assert_allclose(marginal.covariance(), covariance, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(model.log_prob(mean, index_points=Z), marginal.log_prob(mean), rtol=1e-9)
+    assert set(calls[1:]) == {(7, 7)}
+    diagonal = lambda mean, covariance: tfd.MultivariateNormalDiag(mean, jnp.sqrt(jnp.diagonal(covariance)))
+    gp = tfd.GaussianProcess(KERNEL, X, None, 0.1, marginal_fn=diagonal)
+    np.testing.assert_allclose(gp.log_prob(Y), st.norm(0, np.sqrt(1.3**2 + 0.1)).logpdf(Y).sum(), rtol=1e-12)
+
+
+def test_half_given_observations():
+    model = tfd.GaussianProcessRegressionModel
+    with pytest.raises(ValueError, match="RegressionModel: observations without observation_index_points"):
+        model(KERNEL, Z, None, Y)
+    with pytest.raises(ValueError, match="RegressionModel: observation_index_points without observations"):
+        model(KERNEL, Z, X)
+    prior = model(KERNEL, Z, observation_noise_variance=0.1)
+    np.testing.assert_allclose(prior.covariance(), tfd.GaussianProcess(KERNEL, Z, None, 0.1).covariance(), rtol=1e-13)
+
+
+def test_divergence_of_processes():
+    p, q = (tfd.GaussianProcess(KERNEL, X, mean, noise, jitter=1e-12) for mean, noise in ((None, 0.1), (SQUARE, 0.3)))
+    a, b = np.asarray(p.covariance()), np.asarray(q.covariance())
+    gap = np.asarray(q.mean())
+    solved = np.linalg.solve(b, np.c_[a, gap])
+    logs = np.linalg.slogdet(b)[1] - np.linalg.slogdet(a)[1]
+    expected = (np.trace(solved[:, :-1]) + gap @ solved[:, -1] - 12 + logs) / 2
+    np.testing.assert_allclose(p.kl_divergence(q), expected, rtol=1e-9)
+    with pytest.raises(ValueError, match="at the same index_points"):
+        p.kl_divergence(tfd.GaussianProcess(KERNEL, X + 1))
+    with pytest.raises(ValueError, match="KL of Gaussian processes at 12 and 7 points"):
+        p.kl_divergence(tfd.GaussianProcess(KERNEL, Z))

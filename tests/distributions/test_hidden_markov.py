@@ -232,3 +232,15 @@ def test_derivatives_in_probabilities_that_are_zero():
         for j in range(2):
             moved = transition.at[i, j].add(h)
             np.testing.assert_allclose(got[1][i, j], (log_prob(initial, moved) - base) / h, atol=1e-5)
+
+
+def test_two_states_of_bernoulli_distributions():
+    normal, value = tfd.Normal(np.array([0.0, 2.0]), 1.0), np.array([0.3, 1.9, -0.5])
+    start, rows = 0.3, np.array([0.2, 0.6])
+    h = tfd.HiddenMarkovModel(tfd.Bernoulli(probs=start), tfd.Bernoulli(probs=rows), normal, 3)
+    matrix, total = np.stack([1 - rows, rows], axis=-1), 0.0
+    for path in itertools.product(range(2), repeat=3):
+        p = [1 - start, start][path[0]] * matrix[path[0], path[1]] * matrix[path[1], path[2]]
+        total += p * np.prod(st.norm.pdf(value, 2.0 * np.array(path)))
+    np.testing.assert_allclose(h.log_prob(value), np.log(total), rtol=1e-13)
+    assert h.num_states == 2 and h.sample(4, seed=KEY).shape == (4, 3)

@@ -1,5 +1,6 @@
 """Far tails, edges and limits, where formulas that are right in the middle fail."""
 
+import functools
 import math
 
 import jax
@@ -290,3 +291,108 @@ def test_sixteen_bits():
     assert np.unique(flat).size == 1000
     rare = dist.Bernoulli(jnp.bfloat16(-7)).sample(200_000, seed=jax.random.key(0))
     assert 111 <= np.sum(rare) <= 259  # 182 expected, at 1e-7
+
+
+TAILS = ("cdf", "log_cdf", "survival_function", "log_survival_function")
+
+
+@pytest.mark.parametrize("dtype, rtol", [(np.float32, 3e-6), (np.float64, 1e-12)])
+def test_standardised_values_that_underflow_or_overflow(dtype, rtol):
+    """Values times rates, or over scales, that no floating number holds, where the distribution functions are."""
+    tiny, x = (dtype(1e-30), dtype(1e-20)) if dtype == np.float32 else (dtype(1e-300), dtype(1e-100))
+    a, huge = dtype(0.01), 1 / tiny
+    with mp.workdps(40):
+        b, c, v, h = (mp.mpf(float(number)) for number in (a, tiny, x, huge))
+        lower = (c * v) ** b / mp.gamma(1 + b)
+        t, large = mp.mpf("1.5"), 1 / (v * c)  # the standardised value
+        t_log = mp.loggamma((t + 1) / 2) - mp.loggamma(t / 2) - mp.log(t * mp.pi) / 2
+        t_tail = t_log - t * mp.log(large) + (t - 1) / 2 * mp.log(t)
+        logs = ("log_cdf", "log_survival_function")
+        cases = [
+            (lambda s, m: dist.Gamma(a, s), x, TAILS, (lower, mp.log(lower), 1 - lower, mp.log(1 - lower))),
+            (lambda s, m: dist.Exponential(s), x, logs, (mp.log(c * v), 0)),
+            (lambda s, m: dist.HalfNormal(m), x, logs, (mp.log(v / h * mp.sqrt(2 / mp.pi)), 0)),
+            (lambda s, m: dist.HalfCauchy(0 * m, m), x, logs, (mp.log(v / h * 2 / mp.pi), 0)),
+            (lambda s, m: dist.HalfCauchy(0 * s, s), 1 / x, logs, (0, mp.log(2 / mp.pi / large))),
+            (lambda s, m: dist.Uniform(0 * m, m), x, logs, (mp.log(v / h), 0)),
+            (lambda s, m: dist.StudentT(dtype(1.5), 0 * s, s), 1 / x, logs, (0, t_tail)),
+            (lambda s, m: dist.Poisson(log_rate=dtype(-800) + 0 * s), dtype(0), logs[1:], (-800,)),
+            (lambda s, m: dist.Binomial(dtype(10), dtype(-800) + 0 * s), dtype(0), logs[1:], (mp.log(10) - 800,)),
+            (lambda s, m: dist.Binomial(dtype(10), dtype(-40) + 0 * s), dtype(0), TAILS[2:3], (10 * mp.exp(-40),)),
+            (lambda s, m: dist.Binomial(dtype(10), dtype(40) + 0 * s), dtype(9), TAILS[:1], (10 * mp.exp(-40),)),
+        ]  # fmt: skip
+
+        @jax.jit
+        def run(s, m, values):
+            found = [[getattr(make(s, m), name)(y) for name in names] for (make, _, names, _), y in zip(cases, values)]
+            heavy = [dist.StudentT(dtype(1.5), 0 * s, s).log_prob(1 / x), dist.HalfCauchy(0 * s, s).log_prob(1 / x)]
+            return found, heavy, dist.Gamma(a, s).quantile(found[0][0])
+
+        @jax.jit
+        @functools.partial(jax.grad, argnums=(0, 1))
+        def slopes(s, m):
+            heavy = dist.StudentT(dtype(1), 0 * s, s).log_prob(1 / x)
+            return dist.Gamma(a, s).log_cdf(x) + dist.Exponential(s).log_cdf(x) + (
+                heavy + dist.HalfNormal(m).log_cdf(x) + dist.HalfCauchy(0 * m, m).log_cdf(x)
+            )
+
+        found, heavy, quantile = run(tiny, huge, [y for _, y, *_ in cases])
+        for got, (*_, wanted) in zip(found, cases):
+            for value, want in zip(got, wanted):
+                np.testing.assert_allclose(value, float(want), rtol=rtol, atol=1e-300)
+        density = t_log - mp.mpf("1.25") * mp.log1p(large**2 / t) - mp.log(c)
+        np.testing.assert_allclose(heavy[0], float(density), rtol=rtol)
+        np.testing.assert_allclose(heavy[1], float(mp.log(2 / mp.pi) - mp.log1p(large**2) - mp.log(c)), rtol=rtol)
+        # Powers of s of 0.01, 1 and 1, and twice one over m.
+        np.testing.assert_allclose(slopes(tiny, huge), [2.01 / tiny, -2 / huge], rtol=rtol)
+        np.testing.assert_allclose(quantile, x, rtol=100 * rtol)
+    draws = dist.Gamma(a, tiny).sample(100_000, seed=jax.random.key(0))
+    assert abs(np.mean(np.asarray(draws) < x) - float(lower)) < 5.33 * 0.5 / 100_000**0.5
+
+
+@pytest.mark.parametrize("dtype, rtol", [(np.float32, 2e-6), (np.float64, 1e-14)])
+def test_entropies_and_divergences_that_nearly_vanish(dtype, rtol):
+    eps = float(np.finfo(dtype).eps)
+    p = np.asarray([0.2, 0.3, 0.5], dtype)
+    logits, step = np.log(p), np.asarray([16 * eps, 0, 0], dtype)
+    shifted = (logits + step + np.asarray(8, dtype)).astype(dtype)
+    with mp.workdps(50):
+        # Of the logits as rounding left them.
+        exact = [[mp.mpf(float(v)) for v in row] for row in (logits, logits + step, shifted)]
+        logs = [[v - mp.log(mp.fsum(map(mp.exp, row))) for v in row] for row in exact]
+        kl = lambda a, b: float(mp.fsum(mp.exp(x) * (x - y) for x, y in zip(a, b)))
+        got = jax.jit(jax.vmap(lambda q: dist.Categorical(logits).kl_divergence(dist.Categorical(q))))
+        found = got(jnp.stack([logits + step, shifted, logits]))
+        np.testing.assert_allclose(found[0], kl(logs[0], logs[1]), rtol=100 * rtol)
+        np.testing.assert_allclose(found[1], kl(logs[0], logs[2]), rtol=100 * rtol)
+        assert found[2] == 0
+        sure = np.asarray([-30, 0, -25, -np.inf], dtype)
+        weights = [mp.exp(v) for v in (-30, 0, -25)]
+        total = mp.fsum(weights)
+        entropy = -mp.fsum(w / total * mp.log(w / total) for w in weights)
+        np.testing.assert_allclose(dist.Categorical(sure).entropy(), float(entropy), rtol=rtol)
+    # Far apart, and with probabilities of zero.
+    zero = dist.Categorical(probs=np.asarray([0, 0.5, 0.5], dtype))
+    full = dist.Categorical(probs=np.asarray([0.1, 0.4, 0.5], dtype))
+    np.testing.assert_allclose(zero.kl_divergence(full), 0.5 * np.log(0.5 / 0.4), rtol=rtol)
+    assert full.kl_divergence(zero) == np.inf and zero.kl_divergence(zero) == 0
+    far = dist.Categorical(np.asarray([0, -60], dtype)).kl_divergence(dist.Categorical(np.asarray([-60, 0], dtype)))
+    np.testing.assert_allclose(far, 60, rtol=rtol)
+    with pytest.raises(ValueError, match="KL of Categoricals of 3 and 2 categories"):
+        full.kl_divergence(dist.Categorical(probs=np.asarray([0.5, 0.5], dtype)))
+    # d entropy = -l p (1 - p) and d variance = p (1 - p) (1 - 2 p), which vanish at l = 0.
+    for l in (1e-6, -1e-3, 20.0):
+        methods = (lambda l: dist.Bernoulli(l).entropy(), lambda l: dist.Bernoulli(l).variance())
+        slopes = [jax.grad(method)(jnp.asarray(l, dtype)) for method in methods]
+        variance = 1 / (2 + 2 * np.cosh(np.float64(dtype(l))))
+        np.testing.assert_allclose(slopes, [-l * variance, -variance * np.tanh(l / 2)], rtol=10 * rtol)
+    slope = jax.grad(lambda l: dist.Categorical(l).entropy())(jnp.asarray([1e-6, 0, 0], dtype))
+    np.testing.assert_allclose(slope, [-2e-6 / 9, 1e-6 / 9, 1e-6 / 9], rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_modes_at_whole_numbers(dtype):
+    n = np.arange(1, 200, dtype=dtype)
+    assert np.all(dist.Poisson(n).mode() == n) and np.all(dist.Poisson(1000 * n).mode() == 1000 * n)
+    assert np.all(dist.Poisson(n + dtype(0.5)).mode() == n)
+    assert np.all(dist.Binomial(n, probs=dtype(0.3)).mode() == (n + 1) * 3 // 10)

@@ -14,7 +14,7 @@ normal = tfd.Normal(0.0, 1.0)
 tfd.Normal("0", 1.0)  # pyright: ignore[reportArgumentType]
 tfd.Normal(0.0)  # pyright: ignore[reportCallIssue]
 tfd.Normal(mean=0.0, scale=1.0)  # pyright: ignore[reportCallIssue]
-normal.sample(3, key)  # pyright: ignore[reportCallIssue]
+normal.sample(3, key, key)  # pyright: ignore[reportCallIssue]
 normal.log_probability(0.0)  # pyright: ignore[reportAttributeAccessIssue]
 normal.sample("3", seed=key)  # pyright: ignore[reportArgumentType]
 normal.kl_divergence(tfb.Exp())  # pyright: ignore[reportArgumentType]

@@ -91,6 +91,7 @@ def test_cumulative_and_windowed():
     for f, g in ((stats.windowed_mean, np.mean), (stats.windowed_variance, np.var)):
         expected = np.stack([g(X[a:b], 0) if b > a else 0 * X[0] for a, b in zip(low, high)])
         np.testing.assert_allclose(f(X, low, high), expected, rtol=1e-12, atol=1e-14)
+        np.testing.assert_array_equal(f(X, high, low), f(X, low, high))
         out = f(np.moveaxis(spoilt, 0, 1), low, high, axis=1)
         assert np.isnan(out[:, 0]).all()
         np.testing.assert_allclose(np.moveaxis(out, 1, 0)[1:], expected[1:], rtol=1e-12, atol=1e-14)
