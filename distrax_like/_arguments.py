@@ -37,6 +37,9 @@ PositiveNumeric = Annotated[Numeric, Checked(lambda x, who: check_range(x, who, 
 NonnegativeNumeric = Annotated[Numeric, Checked(lambda x, who: check_range(x, who, least=0))]
 Fraction = Annotated[Numeric, Checked(lambda x, who: check_range(x, who, above=0, below=1))]
 
+#: The dtype of draws.
+DType = Annotated[Any, Checked(lambda x, who: _check_dtype(x, who))]
+
 
 def checked(fn: F) -> F:
     """A decorator that checks the arguments of a function or method by its annotations."""
@@ -133,6 +136,8 @@ def _check_of(annotation: Any) -> _Check | None:
             check = _check_of(others[0])
         elif all(map(_is_module, classes)):
             check = functools.partial(_of_kind, kind=tuple(classes))
+        elif all(_is_module(kind) or kind is collections.abc.Callable for kind in classes):
+            check = functools.partial(_of_kind_or_callable, kind=tuple(filter(_is_module, classes)))
         else:
             check = None
         return _or_none(check) if check and len(others) < len(options) else check
@@ -140,6 +145,8 @@ def _check_of(annotation: Any) -> _Check | None:
         return check_callable
     if origin is collections.abc.Sequence and _is_module(options[0]):
         return functools.partial(_each_of_kind, kind=options[0])
+    if origin is collections.abc.Mapping:
+        return _check_mapping
     if annotation is int:
         return functools.partial(as_count, least=-(2**63))
     if annotation is bool:
@@ -162,11 +169,21 @@ def _of_kind(value: Any, who: str, kind: type | tuple[type, ...]) -> None:
     as_instance(value, kind, who)
 
 
+def _of_kind_or_callable(value: Any, who: str, kind: tuple[type, ...]) -> None:
+    if not callable(value):
+        as_instance(value, kind, who, f"{' or '.join(k.__name__ for k in kind)} or a function")
+
+
 def _each_of_kind(value: Any, who: str, kind: type) -> None:
     if not isinstance(value, Sequence):
         raise TypeError(f"{who} must be a sequence, each of it a {kind.__name__}, got {describe(value)}")
     for i, element in enumerate(value):
         as_instance(element, kind, f"{who}[{i}]")
+
+
+def _check_mapping(value: Any, who: str) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{who} must be a dictionary, got {describe(value)}")
 
 
 def _check_bool(value: Any, who: str) -> None:
@@ -183,3 +200,10 @@ def _check_float(value: Any, who: str) -> None:
 def _check_count(value: Any, who: str) -> None:
     if not (isinstance(value, Tracer) and not value.ndim and jnp.issubdtype(value.dtype, jnp.integer)):
         as_count(value, who)
+
+
+def _check_dtype(value: Any, who: str) -> None:
+    try:
+        jnp.dtype(value)
+    except TypeError:
+        raise TypeError(f"{who} must be a dtype, such as jnp.int32, got {describe(value)}") from None

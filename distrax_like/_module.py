@@ -34,6 +34,7 @@ class _Parameter(NamedTuple):
 
 class _Data(NamedTuple):
     last_ndims: Callable[[Any], int] | None
+    support: Support | None
 
 
 class _Submodule(NamedTuple):
@@ -57,15 +58,15 @@ def _convert(value: Numeric) -> Any:
     return promote(value)
 
 
-def data(last_ndims: Callable[[Any], int] | None = None, **kwargs: Any) -> Any:
+def data(last_ndims: Callable[[Any], int] | None = None, support: Support | None = None, **kwargs: Any) -> Any:
     """A field that holds arrays that are not trained: observations, index points, masks, counts.
 
     They are leaves like any other, but `constrain` stops their gradient and `trainable` gives False for them.
 
     **Arguments:** `last_ndims`: a function from the module to the number of dimensions for which the last axis of the
-    annotation stands, such as the features of points.
+    annotation stands, such as the features of points; `support`: what the values lie in, for `validate`.
     """
-    return eqx.field(metadata={_KEY: _Data(last_ndims)}, **kwargs)
+    return eqx.field(metadata={_KEY: _Data(last_ndims, support)}, **kwargs)
 
 
 def submodule(batch: str | Callable[[Any], int] = _BATCH, **kwargs: Any) -> Any:
@@ -303,8 +304,8 @@ def copy_with(module: M, **changes: Any) -> M:
 
 
 def resolve_support(spec: _Spec, module: Module) -> Support:
-    """The support of a parameter of `module`, which may depend on the fields before it."""
-    assert isinstance(spec.role, _Parameter)
+    """The support of a parameter of `module`, which may depend on the fields before it, or of its data."""
+    assert isinstance(spec.role, _Parameter | _Data) and spec.role.support is not None
     support = spec.role.support
     return support if isinstance(support, Support) else support(module)
 

@@ -17,6 +17,7 @@ from distrax_like._misc import (
     as_key,
     as_shape,
     at_least_single,
+    broadcasts,
     cast,
     default_float,
 )
@@ -320,6 +321,11 @@ class Distribution(Module):
         """
         from ._kl import kl_divergence
 
+        if not (broadcasts(self.batch_shape, other.batch_shape) or broadcasts(other.batch_shape, self.batch_shape)):
+            raise ValueError(
+                f"{type(self).__name__}.kl_divergence: other has batch shape {other.batch_shape}, which does not "
+                f"broadcast with {self.batch_shape}"
+            )
         return kl_divergence(self, other)
 
     @checked

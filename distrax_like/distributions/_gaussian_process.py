@@ -95,7 +95,7 @@ class GaussianProcess(_Process):
 
     mean_fn: Any
     kernel: Kernel = submodule()
-    index_points: Float[Array, "*#batch n d"] = data(lambda self: self.kernel.feature_ndims)
+    index_points: Float[Array, "*#batch n d"] = data(lambda self: self.kernel.feature_ndims, support=real)
     observation_noise_variance: Float[Array, "*#batch"] = parameter(nonnegative)
     jitter: Float[Array, ""] | None = data()
 
@@ -160,9 +160,9 @@ class GaussianProcessRegressionModel(_Process):
 
     mean_fn: Any
     kernel: Kernel = submodule()
-    index_points: Float[Array, "*#batch n d"] = data(lambda self: self.kernel.feature_ndims)
-    observation_index_points: Float[Array, "*#batch m d"] = data(lambda self: self.kernel.feature_ndims)
-    observations: Float[Array, "*#batch m"] = data()
+    index_points: Float[Array, "*#batch n d"] = data(lambda self: self.kernel.feature_ndims, support=real)
+    observation_index_points: Float[Array, "*#batch m d"] = data(lambda self: self.kernel.feature_ndims, support=real)
+    observations: Float[Array, "*#batch m"] = data(support=real)
     observation_noise_variance: Float[Array, "*#batch"] = parameter(nonnegative)
     predictive_noise_variance: Float[Array, "*#batch"] | None = parameter(nonnegative)
     jitter: Float[Array, ""] | None = data()
