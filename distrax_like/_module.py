@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Shaped, jaxtyped
 
 from ._arguments import CheckedModule
-from ._misc import Numeric, Shape, ShapeLike, as_shape, broadcasts, describe, promote
+from ._misc import Numeric, Shape, ShapeLike, as_shape, broadcasts, describe, is_key, promote
 from .supports import Support
 
 _KEY = "distrax_like"
@@ -184,6 +185,25 @@ def _misfit(cls: type, shapes: tuple[Any, ...]) -> str | None:
     return None
 
 
+# Arrays of up to this many numbers are printed with their values.
+_MAX_PRINTED = 8
+
+
+def _shown(x: Any) -> Any:
+    """What is printed of a leaf: the numbers of a small array, as nested lists, where they are known and at hand."""
+    if not isinstance(x, jax.Array | np.ndarray) or isinstance(x, Tracer) or is_key(x):
+        return x
+    if not 0 < x.size <= _MAX_PRINTED:
+        return x
+    if isinstance(x, jax.Array) and (x.is_deleted() or not x.is_fully_addressable):
+        return x
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x.tolist()
+    # The shortest number of its dtype: 0.1 in single precision is not 0.1 in that of Python.
+    x = np.asarray(x)
+    return np.reshape([float(str(number)) for number in x.ravel()], x.shape).tolist()
+
+
 class Module(CheckedModule):
     """Base of distributions, bijectors and kernels: a frozen Equinox module whose annotations are executed.
 
@@ -196,6 +216,9 @@ class Module(CheckedModule):
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         _check_declarations(cls)
+
+    def __repr__(self) -> str:
+        return eqx.tree_pformat(jtu.tree_map(_shown, self))
 
     def __check_init__(self):
         shapes = tuple(_shape_of(spec, self) for spec in _specs(type(self)) if spec.annotation)

@@ -1,6 +1,10 @@
 """Wrong calls of the public functions and constructors: each raises an error that names where it is wrong, and what."""
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -237,7 +241,7 @@ SINGLE = {
         K.FeatureScaled(RBF) | FeatureScaled takes exactly one of
         RBF + "a" | Constant: constant
         RBF * None | Constant: constant
-        RBF ** 0.5 | Power: exponent must be an integer
+        RBF ** 0.5 | exponent must be an integer
         RBF + K.Constant(1.0, 2) | Sum: the kernels act on points of
     """,
     "methods": """
@@ -564,4 +568,15 @@ def test_wrong_calls_are_refused_clearly(group, calls):
 
 
 def test_there_are_many():
-    assert sum(len(calls) for _, calls in all_calls()) > 600
+    assert sum(len(calls) for _, calls in all_calls()) > 900
+
+
+def test_they_are_refused_in_the_same_way_without_the_checking_of_annotations():
+    program = (
+        "import test_wrong_calls as t; calls = [x for _, calls in t.all_calls() for x in calls][::20]\n"
+        "print([(c, t.judge(c, w)) for c, w in calls if t.judge(c, w)[0] != 'clear'])"
+    )
+    here = Path(__file__).parent
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)]), "DISTRAX_LIKE_TYPECHECK": "0"}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
