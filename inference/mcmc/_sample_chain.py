@@ -200,12 +200,7 @@ def _check_start(results: KernelResults, chains: tuple[int, ...]) -> KernelResul
     return results
 
 
-def _check_resumed(results: object, position: PyTree) -> KernelResults:
-    if not isinstance(results, KernelResults):
-        raise TypeError(
-            "sample_chain: previous_kernel_results must be the final_kernel_results of an earlier call, got "
-            f"{type(results).__name__}"
-        )
+def _check_resumed(results: KernelResults, position: PyTree) -> KernelResults:
     old, new = jtu.tree_leaves(results.state.position), jtu.tree_leaves(position)
     if [x.shape for x in old] != [x.shape for x in new]:
         raise ValueError(
