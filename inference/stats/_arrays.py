@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from distrax_like._misc import Checked, Numeric, as_count, check_numbers, describe, promote
+from distrax_like._misc import Checked, Numeric, as_count, at_least_single, check_numbers, describe, promote
 
 Axis = Annotated[int | Sequence[int] | None, Checked(lambda x, who: _check_axis(x, who))]
 
@@ -114,6 +114,7 @@ def map_draws(fn: Callable[[Array], Array], draws: PyTree, who: str, ndim: int =
     def one(x: Numeric) -> Array:
         check_numbers(x, f"{who}: draws")
         x = promote(x)
+        x = x.astype(at_least_single(x.dtype))
         if x.ndim < ndim:
             raise ValueError(
                 f"{who} takes draws of shape (draw, chain, ...), got shape {x.shape}"

@@ -290,3 +290,11 @@ def test_potential_scale_reduction_by_its_definition():
     np.testing.assert_allclose(stats.potential_scale_reduction(x.reshape(151, 2, 2, 3), 2), expected(x), rtol=1e-9)
     with pytest.raises(ValueError, match="at least 4 draws"):
         stats.potential_scale_reduction(x[:3], split_chains=True)
+
+
+def test_draws_of_half_precision_and_events_of_length_zero():
+    half, single = CHAINS.astype(np.float16), CHAINS.astype(np.float16).astype(np.float32)
+    for statistic in (stats.rhat, stats.ess, stats.mcse_mean):
+        np.testing.assert_array_equal(statistic(half), statistic(single))
+        assert statistic({"a": np.zeros((10, 4, 0))})["a"].shape == (0,)
+        assert statistic(np.zeros((10, 4, 3, 0))).shape == (3, 0)
