@@ -25,6 +25,9 @@ from ._misc import Checked, Numeric, as_count, as_instance, check_callable, chec
 F = TypeVar("F", bound=Callable[..., Any])
 
 _Check: TypeAlias = Callable[[Any, str], object]
+# The checks of positional arguments in order, and all by name; each with the name of function and argument in messages.
+_Labelled: TypeAlias = tuple[_Check, str]
+_Table: TypeAlias = tuple[tuple[_Labelled | None, ...], Mapping[str, _Labelled]]
 
 #: Integers from 0, and from 1.
 NonnegativeInt = Annotated[int, Checked(as_count)]
@@ -37,20 +40,27 @@ PositiveNumeric = Annotated[Numeric, Checked(lambda x, who: check_range(x, who, 
 NonnegativeNumeric = Annotated[Numeric, Checked(lambda x, who: check_range(x, who, least=0))]
 Fraction = Annotated[Numeric, Checked(lambda x, who: check_range(x, who, above=0, below=1))]
 
+#: The dtype of draws.
+DType = Annotated[Any, Checked(lambda x, who: _check_dtype(x, who))]
+
 
 def checked(fn: F) -> F:
     """A decorator that checks the arguments of a function or method by its annotations."""
-    annotated: list[Any] = []
+    is_method = next(iter(inspect.signature(fn).parameters), None) == "self"
+
+    tables: dict[type | None, _Table] = {}
+
+    # Read at the first call, since an annotation may name a class that is defined later.
+    def table(owner: type | None) -> _Table:
+        names, checks = _read(fn)
+        return _labelled(names, checks, f"{owner.__name__}.{fn.__name__}" if owner else fn.__name__)
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        # At the first call, since an annotation may name a class that is defined later.
-        if not annotated:
-            annotated.extend(_read(fn))
-        names, checks = annotated
-        is_method = names[:1] == ("self",)
-        who = f"{type(args[0]).__name__}.{fn.__name__}" if is_method and args else fn.__name__
-        _check(names, checks, args, kwargs, who)
+        owner = type(args[0]) if is_method and args else None
+        if owner not in tables:
+            tables[owner] = table(owner)
+        _check(tables[owner], args, kwargs)
         return fn(*args, **kwargs)
 
     return cast(F, call)
@@ -63,8 +73,7 @@ else:
 
     class _CheckedMeta(type(eqx.Module)):
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-            names, checks = _of_constructor(cls)
-            _check(names, checks, args, kwargs, cls.__name__)
+            _check(_of_constructor(cls), args, kwargs)
             return super().__call__(*args, **kwargs)
 
     class CheckedModule(eqx.Module, metaclass=_CheckedMeta):
@@ -72,13 +81,13 @@ else:
 
 
 @functools.cache
-def _of_constructor(cls: type) -> tuple[tuple[str, ...], Mapping[str, _Check]]:
+def _of_constructor(cls: type) -> _Table:
     names, checks = _read(cls.__init__)  # type: ignore[misc]
     optional = {f.name for f in dataclasses.fields(cls) if type(None) in get_args(f.type)}
     checks = {name: _or_none(check) if name in optional else check for name, check in checks.items()}
     # TFP's arguments that have another home here.
     refused = {name: functools.partial(_refuse, why=why) for name, why in _REFUSED.items() if name not in names}
-    return names[1:], {**checks, **refused}
+    return _labelled(names[1:], {**checks, **refused}, cls.__name__)
 
 
 _REFUSED = {
@@ -92,15 +101,19 @@ def _refuse(value: object, who: str, why: str) -> None:
     raise TypeError(f"{who} is not an argument; {why}")
 
 
-def _check(
-    names: tuple[str, ...], checks: Mapping[str, _Check], args: tuple[Any, ...], kwargs: dict[str, Any], who: str
-) -> None:
-    for name, value in zip(names, args):
-        if name in checks:
-            checks[name](value, f"{who}: {name}")
+def _labelled(names: tuple[str, ...], checks: Mapping[str, _Check], who: str) -> _Table:
+    by_name = {name: (check, f"{who}: {name}") for name, check in checks.items()}
+    return tuple(map(by_name.get, names)), by_name
+
+
+def _check(table: _Table, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    positional, by_name = table
+    for found, value in zip(positional, args):
+        if found:
+            found[0](value, found[1])
     for name, value in kwargs.items():
-        if name in checks:
-            checks[name](value, f"{who}: {name}")
+        if found := by_name.get(name):
+            found[0](value, found[1])
 
 
 def _read(fn: Callable[..., Any]) -> tuple[tuple[str, ...], Mapping[str, _Check]]:
@@ -133,6 +146,8 @@ def _check_of(annotation: Any) -> _Check | None:
             check = _check_of(others[0])
         elif all(map(_is_module, classes)):
             check = functools.partial(_of_kind, kind=tuple(classes))
+        elif all(_is_module(kind) or kind is collections.abc.Callable for kind in classes):
+            check = functools.partial(_of_kind_or_callable, kind=tuple(filter(_is_module, classes)))
         else:
             check = None
         return _or_none(check) if check and len(others) < len(options) else check
@@ -140,6 +155,8 @@ def _check_of(annotation: Any) -> _Check | None:
         return check_callable
     if origin is collections.abc.Sequence and _is_module(options[0]):
         return functools.partial(_each_of_kind, kind=options[0])
+    if origin is collections.abc.Mapping:
+        return _check_mapping
     if annotation is int:
         return functools.partial(as_count, least=-(2**63))
     if annotation is bool:
@@ -162,11 +179,21 @@ def _of_kind(value: Any, who: str, kind: type | tuple[type, ...]) -> None:
     as_instance(value, kind, who)
 
 
+def _of_kind_or_callable(value: Any, who: str, kind: tuple[type, ...]) -> None:
+    if not callable(value):
+        as_instance(value, kind, who, f"{' or '.join(k.__name__ for k in kind)} or a function")
+
+
 def _each_of_kind(value: Any, who: str, kind: type) -> None:
     if not isinstance(value, Sequence):
         raise TypeError(f"{who} must be a sequence, each of it a {kind.__name__}, got {describe(value)}")
     for i, element in enumerate(value):
         as_instance(element, kind, f"{who}[{i}]")
+
+
+def _check_mapping(value: Any, who: str) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{who} must be a dictionary, got {describe(value)}")
 
 
 def _check_bool(value: Any, who: str) -> None:
@@ -183,3 +210,10 @@ def _check_float(value: Any, who: str) -> None:
 def _check_count(value: Any, who: str) -> None:
     if not (isinstance(value, Tracer) and not value.ndim and jnp.issubdtype(value.dtype, jnp.integer)):
         as_count(value, who)
+
+
+def _check_dtype(value: Any, who: str) -> None:
+    try:
+        jnp.dtype(value)
+    except TypeError:
+        raise TypeError(f"{who} must be a dtype, such as jnp.int32, got {describe(value)}") from None

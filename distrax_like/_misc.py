@@ -104,6 +104,12 @@ def exactly_one(who: str, **given: Any) -> None:
         raise ValueError(f"{who} takes exactly one of {' and '.join(given)}, got {got}")
 
 
+def require_entries(who: str, *given: Numeric | None) -> None:
+    """**Raises:** `ValueError` where the last axis of an array has length zero."""
+    if any(x is not None and np.shape(x)[-1:] == (0,) for x in given):
+        raise ValueError(f"{who} must have at least one entry along the last axis")
+
+
 def require(tree: Any, good: Array, message: str) -> Any:
     """`tree`; where `good` is false, a ValueError at once, or under a transformation an error when the program runs."""
     if isinstance(good, Tracer):

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Shaped, jaxtyped
 
 from ._arguments import CheckedModule
-from ._misc import Numeric, Shape, ShapeLike, as_shape, broadcasts, describe, promote
+from ._misc import Numeric, Shape, ShapeLike, as_shape, broadcasts, describe, is_key, promote
 from .supports import Support
 
 _KEY = "distrax_like"
@@ -34,6 +35,7 @@ class _Parameter(NamedTuple):
 
 class _Data(NamedTuple):
     last_ndims: Callable[[Any], int] | None
+    support: Support | None
 
 
 class _Submodule(NamedTuple):
@@ -57,15 +59,15 @@ def _convert(value: Numeric) -> Any:
     return promote(value)
 
 
-def data(last_ndims: Callable[[Any], int] | None = None, **kwargs: Any) -> Any:
+def data(last_ndims: Callable[[Any], int] | None = None, support: Support | None = None, **kwargs: Any) -> Any:
     """A field that holds arrays that are not trained: observations, index points, masks, counts.
 
     They are leaves like any other, but `constrain` stops their gradient and `trainable` gives False for them.
 
     **Arguments:** `last_ndims`: a function from the module to the number of dimensions for which the last axis of the
-    annotation stands, such as the features of points.
+    annotation stands, such as the features of points; `support`: what the values lie in, for `validate`.
     """
-    return eqx.field(metadata={_KEY: _Data(last_ndims)}, **kwargs)
+    return eqx.field(metadata={_KEY: _Data(last_ndims, support)}, **kwargs)
 
 
 def submodule(batch: str | Callable[[Any], int] = _BATCH, **kwargs: Any) -> Any:
@@ -183,6 +185,25 @@ def _misfit(cls: type, shapes: tuple[Any, ...]) -> str | None:
     return None
 
 
+# Arrays of up to this many numbers are printed with their values.
+_MAX_PRINTED = 8
+
+
+def _shown(x: Any) -> Any:
+    """What is printed of a leaf: the numbers of a small array, as nested lists, where they are known and at hand."""
+    if not isinstance(x, jax.Array | np.ndarray) or isinstance(x, Tracer) or is_key(x):
+        return x
+    if not 0 < x.size <= _MAX_PRINTED:
+        return x
+    if isinstance(x, jax.Array) and (x.is_deleted() or not x.is_fully_addressable):
+        return x
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return x.tolist()
+    # The shortest number of its dtype: 0.1 in single precision is not 0.1 in that of Python.
+    x = np.asarray(x)
+    return np.reshape([float(str(number)) for number in x.ravel()], x.shape).tolist()
+
+
 class Module(CheckedModule):
     """Base of distributions, bijectors and kernels: a frozen Equinox module whose annotations are executed.
 
@@ -195,6 +216,9 @@ class Module(CheckedModule):
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         _check_declarations(cls)
+
+    def __repr__(self) -> str:
+        return eqx.tree_pformat(jtu.tree_map(_shown, self))
 
     def __check_init__(self):
         shapes = tuple(_shape_of(spec, self) for spec in _specs(type(self)) if spec.annotation)
@@ -303,8 +327,8 @@ def copy_with(module: M, **changes: Any) -> M:
 
 
 def resolve_support(spec: _Spec, module: Module) -> Support:
-    """The support of a parameter of `module`, which may depend on the fields before it."""
-    assert isinstance(spec.role, _Parameter)
+    """The support of a parameter of `module`, which may depend on the fields before it, or of its data."""
+    assert isinstance(spec.role, _Parameter | _Data) and spec.role.support is not None
     support = spec.role.support
     return support if isinstance(support, Support) else support(module)
 

@@ -112,6 +112,19 @@ class ExtendedReal(Support):
         return jnp.zeros_like(x)
 
 
+class CategoryLogits(Support):
+    """Vectors of logits of the probabilities of categories, not all of which are minus infinity."""
+
+    def _event_ndims(self) -> int:
+        return 1
+
+    def contains(self, x: Event) -> Bool[Array, "..."]:
+        return jnp.any(x > -jnp.inf, axis=-1) & ~jnp.any(jnp.isnan(x), axis=-1)
+
+    def feasible_like(self, x: Event) -> Event:
+        return jnp.zeros_like(x)
+
+
 class Positive(Support):
     """x > 0."""
 
@@ -452,6 +465,7 @@ class PositiveDefinite(Support):
 real = Real()
 real_vector = RealVector()
 extended_real = ExtendedReal()
+category_logits = CategoryLogits()
 positive = Positive()
 nonnegative = Nonnegative()
 greater_than = GreaterThan

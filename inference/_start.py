@@ -14,7 +14,7 @@ from distrax_like._misc import Seed, as_callable
 from distrax_like.distributions import UnconstrainedDensity
 
 from ._devices import as_numpy
-from ._target import as_position, evaluate, part_name
+from ._target import as_position, density_at, part_name
 
 # So often a starting point is drawn before the search is given up.
 _MAX_ATTEMPTS = 100
@@ -128,7 +128,7 @@ def _for_each_chain(who: str, target: Callable[..., Any], position: PyTree, num:
 
     def shape(position: PyTree) -> tuple[int, ...] | None:
         try:
-            return eqx.filter_eval_shape(evaluate, target, position).shape
+            return eqx.filter_eval_shape(density_at, target, position, who).shape
         except Exception:  # The user's function may fail in any way at a position that it is not made for.
             return None
 
@@ -140,7 +140,7 @@ def _for_each_chain(who: str, target: Callable[..., Any], position: PyTree, num:
     if split and (whole == (num,) or shape(jtu.tree_map(lambda x: x[0], position)) == ()):
         return position
     if whole is None and not split:
-        evaluate(target, position)  # for its error
+        density_at(target, position, who)  # for its error
     raise ValueError(
         f"{who}: the target must be a scalar at init, or at each of {num} positions along its leading axis, but it "
         f"has shape {whole} at parts of shapes {[x.shape for x in leaves]}"

@@ -105,6 +105,9 @@ class Kernel(Module):
         """
         x1, x2 = self._points("tensor", x1=x1, x2=x2)
         feature = self.feature_ndims
+        for name, x, n in (("x1", x1, x1_example_ndims), ("x2", x2, x2_example_ndims)):
+            if x.ndim < n + feature:
+                raise ValueError(f"{type(self).__name__}.tensor: {name} has not {n} example dimensions, got {x.shape}")
         (lead1, example1), (lead2, example2) = (
             (x.shape[: x.ndim - n - feature], x.shape[x.ndim - n - feature : x.ndim - feature])
             for x, n in ((x1, x1_example_ndims), (x2, x2_example_ndims))
@@ -210,6 +213,7 @@ class Kernel(Module):
     def __rmul__(self, other: Operand) -> "Kernel":
         return Product([_as_kernel(other, self), self])
 
+    @checked
     def __pow__(self, exponent: int) -> "Kernel":
         return Power(self, exponent)
 

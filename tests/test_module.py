@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from distrax_like import data, parameter
 from distrax_like._misc import as_key, as_shape, promote
 from distrax_like._module import Module
-from distrax_like.bijectors import SoftmaxCentered
+from distrax_like.bijectors import Exp, SoftmaxCentered
 from distrax_like.distributions import (
     Categorical,
     Independent,
@@ -100,3 +100,20 @@ def test_keys_and_shapes():
         as_key(jnp.zeros(2), "f")
     with pytest.raises(ValueError, match="f takes one key"):
         as_key(jax.random.split(jax.random.PRNGKey(0)), "f")
+
+
+def test_small_arrays_are_printed_with_their_values():
+    single = jnp.float32(0.1)
+    assert repr(Normal(0.0, 1.0)) == "Normal(loc=0.0, scale=1.0)"
+    assert repr(Normal([0, 1], 2.5)) == "Normal(loc=[0.0, 1.0], scale=2.5)"
+    assert repr(Normal(single, jnp.ones(100, jnp.float32))) == "Normal(loc=0.1, scale=f32[100])"
+    assert repr(Normal(jnp.zeros((2, 2)), 1.0)) == "Normal(loc=[[0.0, 0.0], [0.0, 0.0]], scale=1.0)"
+    assert repr(Normal(jnp.float16(0.1), jnp.float16(1.0))) == "Normal(loc=0.1, scale=1.0)"
+    assert repr(Normal(jnp.zeros(0), 1.0)) == "Normal(loc=f64[0], scale=1.0)"
+    assert repr(Exp()(Normal(0.0, 1.0))) == (
+        "TransformedDistribution(distribution=Normal(loc=0.0, scale=1.0), bijector=Exp())"
+    )
+    assert repr(jax.tree.map(lambda _: None, Normal(0.0, 1.0))) == "Normal(loc=None, scale=None)"
+    seen = []
+    jax.jit(lambda scale: seen.append(repr(Normal(0.0, scale))))(1.0)
+    assert seen == ["Normal(loc=f64[], scale=f64[])"]

@@ -102,7 +102,13 @@ class Bijector(Module):
         min_ndims = self._in_direction(direction)[1]
         if len(sizes) < min_ndims:
             raise ValueError(f"{who}: shape needs at least {min_ndims} dimensions, got {sizes}")
-        return self._forward_event_shape(sizes) if direction == "forward" else self._inverse_event_shape(sizes)
+        return self._image_shape(direction, sizes, who)
+
+    def _image_shape(self, direction: str, shape: Shape, who: str) -> Shape:
+        try:
+            return self._forward_event_shape(shape) if direction == "forward" else self._inverse_event_shape(shape)
+        except ValueError as error:
+            raise ValueError(f"{who}: {error}") from None
 
     def forward(self, x: Numeric) -> Real:
         """The image of `x`, of shape `batch + event`."""
@@ -188,10 +194,7 @@ class Bijector(Module):
             raise ValueError(
                 f"{who}: a value of shape {value.shape} does not broadcast with the batch shape {self.batch_shape}"
             ) from None
-        try:
-            (self._forward_event_shape if method.startswith("forward") else self._inverse_event_shape)(value.shape)
-        except ValueError as error:
-            raise ValueError(f"{who}: {error}") from None
+        self._image_shape("forward" if method.startswith("forward") else "inverse", value.shape, who)
         return value
 
     def _reduce(self, log_det: Real, value: Real, min_ndims: int, event_ndims: int | None, method: str) -> Real:

@@ -22,10 +22,15 @@ def _triangle_to_matrix(shape: Shape) -> Shape:
     return (*shape[:-1], n, n)
 
 
-def _matrix_to_triangle(shape: Shape) -> Shape:
-    n = shape[-1]
-    if shape[-2] != n:
+def _square(shape: Shape) -> Shape:
+    """`shape`. **Raises:** `ValueError` where it is not that of square matrices."""
+    if shape[-1] != shape[-2]:
         raise ValueError(f"the value must be square matrices, got shape {shape}")
+    return shape
+
+
+def _matrix_to_triangle(shape: Shape) -> Shape:
+    n = _square(shape)[-1]
     return (*shape[:-2], n * (n + 1) // 2)
 
 
@@ -90,6 +95,12 @@ class TransformDiagonal(Bijector):
         diagonal, log_det = self.diag_bijector.inverse_and_log_det(_diagonal(y), event_ndims=1)
         return _with_diagonal(y, diagonal), log_det
 
+    def _forward_event_shape(self, shape: Shape) -> Shape:
+        return _square(shape)
+
+    def _inverse_event_shape(self, shape: Shape) -> Shape:
+        return _square(shape)
+
 
 class FillScaleTriL(Bijector):
     """The map of vectors of length n (n + 1) / 2 to Cholesky factors: triangular matrices with a transformed diagonal.
@@ -152,6 +163,12 @@ class CholeskyOuterProduct(Bijector):
         x = jnp.linalg.cholesky(y)
         return x, -self._log_det(x)
 
+    def _forward_event_shape(self, shape: Shape) -> Shape:
+        return _square(shape)
+
+    def _inverse_event_shape(self, shape: Shape) -> Shape:
+        return _square(shape)
+
 
 class CorrelationCholesky(Bijector):
     """The map of vectors of length n (n - 1) / 2 to Cholesky factors of n x n correlation matrices.
@@ -186,5 +203,5 @@ class CorrelationCholesky(Bijector):
         return (*shape[:-1], n, n)
 
     def _inverse_event_shape(self, shape: Shape) -> Shape:
-        n = shape[-1]
+        n = _square(shape)[-1]
         return (*shape[:-2], n * (n - 1) // 2)

@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from distrax_like import supports
+from distrax_like._misc import as_instance
 from distrax_like._module import Module, _Data, _Parameter, _specs, copy_with, resolve_support
 
 from ._bijector import Bijector
@@ -25,12 +26,12 @@ M = TypeVar("M", bound=Module)
 
 
 @functools.singledispatch
-def bijector_for(support: supports.Support) -> Bijector:
+def bijector_for(support: Any) -> Bijector:
     """The bijector that maps the reals onto the interior of a continuous support.
 
     | support | bijector |
     |---|---|
-    | real, extended_real | Identity |
+    | real, extended_real, category_logits | Identity |
     | positive, nonnegative | Exp |
     | greater_than(low) | Shift(low) after Exp |
     | unit_interval, interval(low, high) | Sigmoid |
@@ -46,11 +47,13 @@ def bijector_for(support: supports.Support) -> Bijector:
 
     **Raises:** `ValueError` for a support without such a map, discrete ones among them.
     """
+    as_instance(support, supports.Support, "bijector_for: support")
     raise ValueError(f"no bijector maps the reals onto {support}")
 
 
 bijector_for.register(supports.Real, lambda _: Identity())
 bijector_for.register(supports.ExtendedReal, lambda _: Identity())
+bijector_for.register(supports.CategoryLogits, lambda _: Identity())
 bijector_for.register(supports.Positive, lambda _: Exp())
 bijector_for.register(supports.Nonnegative, lambda _: Exp())
 bijector_for.register(supports.GreaterThan, lambda s: Chain([Shift(s.low), Exp()]))
@@ -187,7 +190,7 @@ def trainable(tree: T) -> T:
 
 
 def validate(tree: T) -> T:
-    """Checks that every parameter of the modules in a pytree lies in its support.
+    """Checks that every parameter of the modules in a pytree lies in its support, and data that declare one.
 
     Outside `jit` it raises at once; under `jit` the check runs with the program (`equinox.error_if`), so use the
     returned tree.
@@ -198,7 +201,7 @@ def validate(tree: T) -> T:
     def check(module: Module) -> Module:
         changes = {}
         for spec, value in _fields(module):
-            if isinstance(spec.role, _Parameter):
+            if isinstance(spec.role, _Parameter | _Data) and spec.role.support is not None:
                 support = resolve_support(spec, module)
                 bad = ~jnp.all(support.contains(value))
                 message = f"{type(module).__name__}: {spec.name} lies outside its support, {type(support).__name__}"

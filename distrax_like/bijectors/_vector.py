@@ -15,6 +15,20 @@ from distrax_like.supports import Support, lower_cholesky, real, simplex
 from ._bijector import Bijector
 
 
+def same_length(shape: Shape, scale: Array) -> Shape:
+    """`shape`. **Raises:** `ValueError` where vectors of this shape have not the length of the scale."""
+    if shape[-1] != scale.shape[-1]:
+        raise ValueError(f"the value must be vectors of length {scale.shape[-1]}, got shape {shape}")
+    return shape
+
+
+def one_shorter(shape: Shape) -> Shape:
+    """The shape of vectors with one entry less. **Raises:** `ValueError` where they have none."""
+    if not shape[-1]:
+        raise ValueError(f"the value must be vectors of at least one entry, got shape {shape}")
+    return (*shape[:-1], shape[-1] - 1)
+
+
 class ScaleMatvecDiag(Bijector):
     """y = scale_diag * x, as a map of vectors."""
 
@@ -37,6 +51,12 @@ class ScaleMatvecDiag(Bijector):
 
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return y / self.scale_diag, -self._log_det()
+
+    def _forward_event_shape(self, shape: Shape) -> Shape:
+        return same_length(shape, self.scale_diag)
+
+    def _inverse_event_shape(self, shape: Shape) -> Shape:
+        return same_length(shape, self.scale_diag)
 
 
 class ScaleMatvecTriL(Bijector):
@@ -61,6 +81,12 @@ class ScaleMatvecTriL(Bijector):
 
     def _inverse_and_log_det(self, y: Real) -> tuple[Real, Real]:
         return solve_lower(self.scale_tril, y), -self._log_det()
+
+    def _forward_event_shape(self, shape: Shape) -> Shape:
+        return same_length(shape, self.scale_tril)
+
+    def _inverse_event_shape(self, shape: Shape) -> Shape:
+        return same_length(shape, self.scale_tril)
 
 
 class SoftmaxCentered(Bijector):
@@ -88,7 +114,7 @@ class SoftmaxCentered(Bijector):
         return (*shape[:-1], shape[-1] + 1)
 
     def _inverse_event_shape(self, shape: Shape) -> Shape:
-        return (*shape[:-1], shape[-1] - 1)
+        return one_shorter(shape)
 
 
 class Ascending(Bijector):
@@ -151,4 +177,4 @@ class UnitVector(Bijector):
         return (*shape[:-1], shape[-1] + 1)
 
     def _inverse_event_shape(self, shape: Shape) -> Shape:
-        return (*shape[:-1], shape[-1] - 1)
+        return one_shorter(shape)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like import random, special
-from distrax_like._misc import Event, Numeric, Real, Shape, append_zero, promote
+from distrax_like._misc import Event, Numeric, Real, Shape, append_zero, promote, require_entries
 from distrax_like._module import parameter
 from distrax_like.bijectors import Sigmoid
 from distrax_like.supports import Support, independent, positive, simplex, unit_interval
@@ -111,6 +111,7 @@ class Dirichlet(Distribution):
     concentration: Float[Array, "*#batch n"] = parameter(independent(positive, 1))
 
     def __init__(self, concentration: Numeric):
+        require_entries("Dirichlet: concentration", concentration)
         self.concentration = promote(concentration)
 
     @property

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from distrax_like import random, special
 from distrax_like._misc import Event, Numeric, Real, Shape, promote
 from distrax_like._module import data
-from distrax_like.supports import Support, integer_interval
+from distrax_like.supports import Support, integer_interval, nonnegative_integer
 
 from ._bernoulli import Bernoulli
 from ._discrete import entropy_of_counts, is_within, normal_guess, reaches, smallest_count
@@ -42,7 +42,7 @@ class Binomial(BinaryLogits):
     **Raises:** `ValueError` for both or neither of `logits` and `probs`.
     """
 
-    total_count: Float[Array, "*#batch"] = data()
+    total_count: Float[Array, "*#batch"] = data(support=nonnegative_integer)
 
     def __init__(self, total_count: Numeric, logits: Numeric | None = None, probs: Numeric | None = None):
         self.total_count, logits, probs = promote(total_count, logits, probs)

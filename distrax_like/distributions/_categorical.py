@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from distrax_like import random, special
+from distrax_like._arguments import DType
 from distrax_like._misc import Event, Numeric, Real, Shape
 from distrax_like.supports import Support, integer_interval
 
@@ -56,7 +57,7 @@ class Categorical(CategoricalLogits):
 
     dtype: Any = eqx.field(static=True, default=jnp.int32)
 
-    def __init__(self, logits: Numeric | None = None, probs: Numeric | None = None, dtype: Any = jnp.int32):
+    def __init__(self, logits: Numeric | None = None, probs: Numeric | None = None, dtype: DType = jnp.int32):
         self.logits = self._given(logits, probs)
         self.dtype = jnp.dtype(dtype)
 

@@ -20,6 +20,7 @@ from distrax_like._misc import (
     as_key,
     as_shape,
     at_least_single,
+    broadcasts,
     cast,
     default_float,
 )
@@ -212,7 +213,7 @@ class Distribution(Module):
         return value, jnp.broadcast_to(log_prob, shape)
 
     def experimental_sample_and_log_prob(
-        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), seed: Seed | None = None
+        self, sample_shape: ShapeLike = (), seed: Seed | None = None
     ) -> tuple[Event, Real]:
         """TFP's name for `sample_and_log_prob`."""
         return self.sample_and_log_prob(sample_shape, seed=seed)
@@ -401,6 +402,11 @@ class Distribution(Module):
     def _kl_divergence(self, other: "Distribution") -> Real:
         from ._kl import kl_divergence
 
+        if not (broadcasts(self.batch_shape, other.batch_shape) or broadcasts(other.batch_shape, self.batch_shape)):
+            raise ValueError(
+                f"{type(self).__name__}.kl_divergence: other has batch shape {other.batch_shape}, which does not "
+                f"broadcast with {self.batch_shape}"
+            )
         return kl_divergence(self, other)
 
     @checked

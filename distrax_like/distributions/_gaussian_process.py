@@ -225,7 +225,7 @@ class GaussianProcessRegressionModel(_Process):
     **Raises:** `ValueError` for observations without their points, or points without observations.
     """
 
-    observation_index_points: Float[Array, "*#batch m d"] = data(lambda self: self.kernel.feature_ndims)
+    observation_index_points: Float[Array, "*#batch m d"] = data(lambda self: self.kernel.feature_ndims, support=real)
     observations: Float[Array, "*#batch m"] = data()
     predictive_noise_variance: Float[Array, "*#batch"] | None = parameter(nonnegative)
     observations_is_missing: Bool[Array, "*#batch m"] | None = data()

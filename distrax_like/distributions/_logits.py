@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from distrax_like._misc import Numeric, Real, at_least_single, exactly_one, promote
+from distrax_like._misc import Numeric, Real, at_least_single, exactly_one, promote, require_entries
 from distrax_like._module import parameter
-from distrax_like.supports import extended_real
+from distrax_like.supports import category_logits, extended_real
 
 from ._distribution import Distribution
 
@@ -195,11 +195,12 @@ class BinaryLogits(Distribution):
 class CategoricalLogits(Distribution):
     """Base of distributions of the probabilities of n categories, stored as logarithms that need not be normalised."""
 
-    logits: Float[Array, "*#batch n"] = parameter(extended_real)
+    logits: Float[Array, "*#batch n"] = parameter(category_logits)
 
     def _given(self, logits: Numeric | None, probs: Numeric | None) -> Array:
         """The logits, from one of the two parametrisations. **Raises:** `ValueError` for both or neither."""
         exactly_one(type(self).__name__, probs=probs, logits=logits)
+        require_entries(f"{type(self).__name__}: {'logits' if probs is None else 'probs'}", logits, probs)
         return promote(logits) if probs is None else log_probs(promote(probs))
 
     @property

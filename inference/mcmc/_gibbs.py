@@ -1,13 +1,13 @@
 """Gibbs sampling: kernels that update the parts of a state in turn."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import equinox as eqx
 import jax
 from jaxtyping import Array, ArrayLike, Bool, PyTree
 
-from distrax_like._misc import Seed, as_callable, as_key, tree_where
+from distrax_like._misc import Checked, Seed, as_callable, as_key, check_callable, describe, tree_where
 from distrax_like.inference._target import as_position, evaluate
 
 from ._density import all_finite, like, moved
@@ -31,6 +31,17 @@ class ConditionalSampler(eqx.Module):
 
 
 Update: TypeAlias = ConditionalSampler | Callable[[LogDensity], TransitionKernel]
+
+
+def _check_blocks(blocks: object, who: str) -> None:
+    if not isinstance(blocks, Mapping):
+        raise TypeError(f"{who} must be a dictionary, got {describe(blocks)}")
+    for key, update in blocks.items():
+        if not isinstance(update, ConditionalSampler):
+            check_callable(update, f"GibbsKernel: block {key!r}")
+
+
+Blocks: TypeAlias = Annotated[Mapping[Any, Update], Checked(_check_blocks)]
 
 
 class ConditionalTarget(eqx.Module):
@@ -104,7 +115,7 @@ class GibbsKernel(TransitionKernel[GibbsState, GibbsInfo]):
     names: tuple[Names, ...] = eqx.field(static=True)
     updates: tuple[Update, ...]
 
-    def __init__(self, target_log_prob_fn: LogDensity, blocks: Mapping[Any, Update]):
+    def __init__(self, target_log_prob_fn: LogDensity, blocks: Blocks):
         self.target_log_prob_fn = as_callable(target_log_prob_fn, "GibbsKernel: target_log_prob_fn")
         self.names = tuple((key,) if isinstance(key, str) else tuple(key) for key in blocks)
         self.updates = tuple(

@@ -12,7 +12,7 @@ from equinox import field
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
-from distrax_like._arguments import PositiveInt, PositiveNumeric
+from distrax_like._arguments import PositiveNumeric
 from distrax_like._misc import Seed, as_key, promote, tree_where
 
 from ._hamiltonian import (
@@ -141,7 +141,7 @@ class NoUTurnSampler(
         self,
         target_log_prob_fn: LogDensity,
         step_size: StepSize,
-        max_tree_depth: PositiveInt = 10,
+        max_tree_depth: int = 10,
         max_energy_diff: PositiveNumeric = MAX_ENERGY_DIFF,
         extra_turn_checks: bool = True,
         metric: Metric | None = None,

@@ -13,7 +13,7 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from distrax_like._arguments import NonnegativeInt, checked
-from distrax_like._misc import Seed, as_key, require
+from distrax_like._misc import Seed, as_key, check_callable, require
 from distrax_like.inference._target import ChainsTarget, as_position, chains_shape, density_at, part_name
 
 from ._kernel import TransitionKernel
@@ -95,6 +95,8 @@ def sample_chain(
     if not isinstance(kernel, TransitionKernel):
         raise TypeError(f"sample_chain needs a kernel, a TransitionKernel such as NoUTurnSampler, got {kernel!r}")
     num_results, burnin, between = map(operator.index, (num_results, num_burnin_steps, num_steps_between_results))
+    if trace_fn is not None:
+        check_callable(trace_fn, "sample_chain: trace_fn", "draw", "info")
     seed = as_key(seed, "sample_chain")
     position = as_position(current_state, "sample_chain")
     chains = chains_shape(kernel.log_density(), position, "sample_chain")
@@ -198,12 +200,7 @@ def _check_start(results: KernelResults, chains: tuple[int, ...]) -> KernelResul
     return results
 
 
-def _check_resumed(results: object, position: PyTree) -> KernelResults:
-    if not isinstance(results, KernelResults):
-        raise TypeError(
-            "sample_chain: previous_kernel_results must be the final_kernel_results of an earlier call, got "
-            f"{type(results).__name__}"
-        )
+def _check_resumed(results: KernelResults, position: PyTree) -> KernelResults:
     old, new = jtu.tree_leaves(results.state.position), jtu.tree_leaves(position)
     if [x.shape for x in old] != [x.shape for x in new]:
         raise ValueError(

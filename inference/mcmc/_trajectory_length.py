@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from distrax_like._arguments import NonnegativeInt, PositiveInt, PositiveNumeric, checked
 from distrax_like._misc import Seed, as_key, promote
-from distrax_like.inference._target import as_vectors
+from distrax_like.inference._target import as_position, as_vectors
 
 from ._hamiltonian import (
     HamiltonianInfo,
@@ -221,6 +221,7 @@ def sample_snaper_hmc(
     """
     if criterion not in ("snaper", "chees"):
         raise ValueError(f"sample_snaper_hmc: criterion must be snaper or chees, got {criterion!r}")
+    positions = as_position(positions, "sample_snaper_hmc")
     chains = len(jtu.tree_leaves(positions)[0])
     if chains < 2:
         raise ValueError(f"sample_snaper_hmc: it takes at least 2 chains, got {chains}")

@@ -120,6 +120,14 @@ def lagged_products(x: Either, lags: int, average: Callable[[Any], Any] = lambda
     return xp.fft.irfft(power, length, axis=0)[:lags]
 
 
+def check_draws(draws: PyTree, who: str) -> None:
+    """**Raises:** `TypeError` where a part of a pytree is no array of real numbers, `ValueError` where it is empty."""
+    for x in jax.tree.leaves(draws, is_leaf=lambda x: x is None):
+        check_numbers(x, who)
+        if not np.shape(x)[:1] or np.shape(x)[0] == 0:
+            raise ValueError(f"{who} must have draws along the first axis, got shape {np.shape(x)}")
+
+
 def map_draws(fn: Callable[[Any], Any], draws: PyTree, who: str, ndim: int = 2) -> PyTree:
     """`fn` of every leaf of `draws`, as floats, after a check that it has axes of draws and chains.
 
@@ -129,7 +137,7 @@ def map_draws(fn: Callable[[Any], Any], draws: PyTree, who: str, ndim: int = 2) 
     **Arguments:** `ndim`: how many axes a leaf must have; `fn` takes all further axes as those of an event.
     """
 
-    if not jax.tree.leaves(draws):
+    if not jax.tree.leaves(draws, is_leaf=lambda x: x is None):
         raise TypeError(f"{who} takes draws, an array or a pytree of arrays, got {describe(draws)}")
 
     def one(x: Numeric) -> Array:

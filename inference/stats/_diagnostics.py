@@ -167,7 +167,9 @@ def ess_tail(draws: PyTree, prob: float | tuple[float, float] = (0.05, 0.95)) ->
 @overload
 def ess_quantile(draws: ArrayLike, prob: float) -> Array: ...
 @overload
+@checked
 def ess_quantile(draws: PyTree, prob: float) -> PyTree: ...
+@checked
 def ess_quantile(draws: PyTree, prob: float) -> PyTree:
     """`ess(draws, "quantile", prob)`."""
     return ess(draws, "quantile", prob)
@@ -197,7 +199,9 @@ def mcse_sd(draws: PyTree) -> PyTree:
 @overload
 def mcse_quantile(draws: ArrayLike, prob: float) -> Array: ...
 @overload
+@checked
 def mcse_quantile(draws: PyTree, prob: float) -> PyTree: ...
+@checked
 def mcse_quantile(draws: PyTree, prob: float) -> PyTree:
     """The standard error of a quantile of the draws. **Arguments, returns:** as `ess`, `prob` from 0 to 1.
 

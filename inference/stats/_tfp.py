@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from distrax_like._arguments import checked
+from distrax_like._arguments import PositiveInt, checked
 from distrax_like._misc import promote
 
-from ._arrays import as_axes, center, lagged_products
+from ._arrays import as_axes, center, check_draws, lagged_products
 from ._diagnostics import _chain_moments
 from ._running import scale_reduction
 
@@ -36,6 +36,7 @@ def effective_sample_size(
 
     **Raises:** `ValueError` for fewer than two chains where there are axes of chains.
     """
+    check_draws(states, "effective_sample_size: states")
     leaves: list[Any] = jax.tree.leaves(states)
     structure: Any = jax.tree.structure(states)
 
@@ -85,7 +86,7 @@ def _effective_sample_size(x: Float[Array, "draw ..."], threshold: Any, lag: Any
 
 @checked
 def potential_scale_reduction(
-    chains_states: PyTree, independent_chain_ndims: int = 1, split_chains: bool = False
+    chains_states: PyTree, independent_chain_ndims: PositiveInt = 1, split_chains: bool = False
 ) -> PyTree:
     """Gelman and Rubin's potential scale reduction, a ratio of variances: near 1 where the means of chains agree.
 
@@ -96,8 +97,7 @@ def potential_scale_reduction(
 
     **Raises:** `ValueError` for no dimension of chains, or fewer than 2 draws (4 to split).
     """
-    if independent_chain_ndims < 1:
-        raise ValueError(f"independent_chain_ndims must be at least 1, got {independent_chain_ndims}")
+    check_draws(chains_states, "potential_scale_reduction: chains_states")
     least = 4 if split_chains else 2
 
     def one(x: Any) -> Array:

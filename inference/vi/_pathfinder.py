@@ -106,6 +106,8 @@ def pathfinder(
         target = target.unconstrained()
     target = as_callable(target, "pathfinder: target")
     points = find_start("pathfinder", target, init, num_paths, seed)
+    if not sum(x.size for x in jtu.tree_leaves(points.positions)):
+        raise ValueError("pathfinder: there is nothing to draw, since a position has no entries")
     starts = _start(target, points.positions)
     while (others := points.retry(starts)) is not None:
         points, starts = others, _start(target, others.positions)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from distrax_like.inference import mcmc
-from distrax_like.inference.mcmc import _sample_chain
 from distrax_like.inference.mcmc._run import EXECUTIONS
 
 KEY = jax.random.key(0)
@@ -157,11 +156,8 @@ def test_resuming_and_chunking_change_nothing(chains):
         run(1, start, previous)
     with pytest.raises(ValueError, match="current_state has parts of shapes"):
         run(1, jnp.zeros((4, 2)), previous)
-    # The tests check annotations at run time, which finds this mistake before the function does.
-    with pytest.raises(TypeError, match="parameter 'previous_kernel_results'"):
+    with pytest.raises(TypeError, match="sample_chain: previous_kernel_results must be a KernelResults, got Hamilton"):
         run(1, start, nuts().init(jnp.zeros(2)))
-    with pytest.raises(TypeError, match="previous_kernel_results must be the final_kernel_results .*HamiltonianState"):
-        _sample_chain._check_resumed(nuts().init(jnp.zeros(2)), start)
 
 
 def test_what_is_returned():
@@ -355,7 +351,7 @@ def test_errors():
         mcmc.sample_chain(
             1, (jnp.zeros((4, 2)), jnp.zeros((2, 4))), kernel=hmc(lambda a, b: normal(a) + jnp.sum(b)), seed=KEY
         )
-    with pytest.raises(TypeError, match=r"state part \['w'\] must hold real numbers, got dtype complex128"):
+    with pytest.raises(TypeError, match=r"state part \['w'\] must be an array of real numbers, got .*complex128"):
         mcmc.sample_chain(1, {"w": jnp.zeros(2) * 1j}, kernel=hmc(lambda s: 0.0), seed=KEY)
     with pytest.raises(TypeError, match=r"state part \[1\] must be an array of real numbers, got 'x'"):
         mcmc.sample_chain(1, (1.0, "x"), kernel=hmc(lambda a, b: 0.0), seed=KEY)

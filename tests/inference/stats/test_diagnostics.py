@@ -313,3 +313,11 @@ def test_concrete_draws_on_the_host_are_not_compiled(monkeypatch):
     monkeypatch.setattr(_diagnostics, "jnp", None)
     for fn in FUNCTIONS.values():
         np.testing.assert_array_equal(fn(jnp.asarray(CHAINS)), fn(CHAINS))
+
+
+def test_draws_of_half_precision_and_events_of_length_zero():
+    half, single = CHAINS.astype(np.float16), CHAINS.astype(np.float16).astype(np.float32)
+    for statistic in (stats.rhat, stats.ess, stats.mcse_mean):
+        np.testing.assert_allclose(statistic(half), statistic(single), rtol=1e-6)
+        assert statistic({"a": np.zeros((10, 4, 0))})["a"].shape == (0,)
+        assert statistic(np.zeros((10, 4, 3, 0))).shape == (3, 0)
