@@ -64,7 +64,7 @@ class _Process(Distribution):
     cholesky_fn: Any
     marginal_fn: Any
     kernel: Kernel = submodule()
-    index_points: Float[Array, "*#batch n d"] | None = data(lambda self: self.kernel.feature_ndims)
+    index_points: Float[Array, "*#batch n d"] | None = data(lambda self: self.kernel.feature_ndims, support=real)
     observation_noise_variance: Float[Array, "*#batch"] = parameter(nonnegative)
     jitter: Float[Array, ""] | None = data()
 

@@ -41,11 +41,13 @@ def kl_divergence(p: Module, q: Module) -> Float[Array, "..."]:
         for b in type(q).__mro__:
             if (a, b) in _TABLE:
                 shape = jnp.broadcast_shapes(p.batch_shape, q.batch_shape)
-                return jnp.broadcast_to(_TABLE[a, b](p._comparable_to(q), q), shape)
+                if isinstance(p, Distribution) and isinstance(q, Distribution):
+                    p = p._comparable_to(q)
+                return jnp.broadcast_to(_TABLE[a, b](p, q), shape)
     raise no_closed_form(p, q)
 
 
-def no_closed_form(p: Distribution, q: Distribution, why: str = "") -> NotImplementedError:
+def no_closed_form(p: Module, q: Module, why: str = "") -> NotImplementedError:
     """The error for a pair that is not in the table, or one that is, for these members of the classes."""
     return NotImplementedError(
         f"no closed form of KL({type(p).__name__} || {type(q).__name__}){why}; "

@@ -108,15 +108,15 @@ def _feed_program(update: Callable[[bytes], object], program: Jaxpr) -> None:
         else:
             update(f"v{numbers.setdefault(x, len(numbers))}:{x.aval};".encode())
 
-    for x in (*program.constvars, *program.invars):
-        atom(x)
+    for variable in (*program.constvars, *program.invars):
+        atom(variable)
     for equation in program.eqns:
         update(equation.primitive.name.encode())
-        for x in equation.invars:
-            atom(x)
+        for operand in equation.invars:
+            atom(operand)
         parameters = {k: v for k, v in equation.params.items() if k not in _IGNORED}
         _feed(update, parameters, numbers)
-        for x in equation.outvars:
-            update(f"v{numbers.setdefault(x, len(numbers))}:{x.aval};".encode())
-    for x in program.outvars:
-        atom(x)
+        for variable in equation.outvars:
+            atom(variable)
+    for result in program.outvars:
+        atom(result)

@@ -202,7 +202,8 @@ def sample(
 
     chains = _like(settings, inner, points.like)
     results = _Results(make_reducers(reducers, num_chains, _draw_like(chains)), keep_draws)
-    numbers = {"num_warmup": num_warmup, "num_chains": num_chains, "thin": thin, "keep_draws": keep_draws}
+    numbers: dict[str, Any] = {"num_warmup": num_warmup, "num_chains": num_chains, "thin": thin}
+    numbers |= {"keep_draws": keep_draws}
     numbers |= {"seed": hashes(jax.random.key_data(seed))["value"], "init": points.identity}
     run, piece = _identity(settings, chains, results, numbers)
     with Checkpoint(checkpoint, run) as folder:

@@ -177,7 +177,8 @@ def test_windows():
 
 def test_progress():
     def progress(*chains):
-        arrived, stuck = _warmup.progress_of(np.stack([np.broadcast_to(x, 10) for x in chains], 1), 4)
+        columns = [np.broadcast_to(np.asarray(x, float), 10) for x in chains]
+        arrived, stuck = _warmup.progress_of(np.stack(columns, 1), 4)
         return "".join("+" if a else "x" if s else "-" for a, s in zip(arrived, stuck))
 
     rising = np.linspace(-1000, 0, 10)
