@@ -17,6 +17,7 @@ from distrax_like.inference import mcmc as M
 # What the expressions below may use beside the names of this module.
 SCOPE = {
     "B": bijectors,
+    "I": inference,
     "O": inference.optimizer,
     "S": inference.stats,
     "smc": inference.smc,
@@ -37,6 +38,14 @@ def g(x):
     return jnp.sum(x**2), 2 * x
 
 
+def model():
+    mu = yield "mu", D.Normal(0.0, 1.0)
+    yield "y", D.Sample(D.Normal(mu, 1.0), 3)
+
+
+JOINT = D.JointDistributionCoroutine(model)
+PINNED = JOINT.pin(y=jnp.zeros(3))
+FEW = {"num_samples": 2, "num_warmup": 2, "num_chains": 2, "seed": KEY}
 NORMAL = D.Normal(0.0, 1.0)
 THREE = D.Normal(jnp.zeros(3), 1.0)
 CATEGORICAL = D.Categorical(logits=jnp.zeros(2))
@@ -68,7 +77,7 @@ ARRAYS = {
     "D.Binomial": ("total_count=5, probs=0.5", "total_count probs?"),
     "D.MultivariateNormalDiag": ("loc=jnp.zeros(2), scale_diag=jnp.ones(2)", "loc? scale_diag?"),
     "D.MultivariateNormalTriL": ("loc=jnp.zeros(2), scale_tril=jnp.eye(2)", "loc? scale_tril?"),
-    "D.GaussianProcess": ("kernel=RBF, index_points=POINTS", "index_points"),
+    "D.GaussianProcess": ("kernel=RBF, index_points=POINTS", "index_points?"),
     "B.Shift": ("shift=1.0", "shift"),
     "B.Scale": ("scale=1.0", "scale?"),
     "B.Softplus": ("hinge_softness=1.0", "hinge_softness?"),
@@ -532,6 +541,139 @@ SINGLE = {
     """,
 }
 
+# Of these `FEW` are the other arguments.
+SINGLE |= {
+    "sample": """
+        I.sample(PINNED, **FEW, num_samples=10.0) | sample: num_samples must be an integer
+        I.sample(PINNED, **FEW, num_samples=None) | sample: num_samples
+        I.sample(PINNED, **FEW, num_samples=-1) | sample: num_samples must not be negative
+        I.sample(PINNED, **FEW, num_warmup="a") | sample: num_warmup
+        I.sample(PINNED, **FEW, num_warmup=None) | sample: num_warmup
+        I.sample(PINNED, **FEW, num_chains=2.0) | sample: num_chains
+        I.sample(PINNED, **FEW, num_chains=True) | sample: num_chains
+        I.sample(PINNED, **FEW, num_chains=0) | sample: num_chains must be at least 1
+        I.sample(PINNED, **FEW, thin=1.5) | sample: thin
+        I.sample(PINNED, **FEW, thin=0) | sample: thin
+        I.sample(PINNED, **FEW, max_tree_depth=2.5) | sample: max_tree_depth
+        I.sample(PINNED, **FEW, max_tree_depth=99) | max_tree_depth
+        I.sample(PINNED, **FEW, target_accept_prob=1.5) | sample: target_accept_prob
+        I.sample(PINNED, **FEW, target_accept_prob="a") | sample: target_accept_prob
+        I.sample(PINNED, **FEW, target_accept_prob=jnp.ones(3) / 2) | sample: target_accept_prob
+        I.sample(PINNED, num_samples=2) | sample needs a seed
+        I.sample(PINNED, num_samples=2, seed=3) | sample needs a random key
+        I.sample(PINNED, {"nu": 0.0}, **FEW) | nu
+        I.sample(PINNED, {"mu": jnp.zeros(7)}, **FEW) | mu
+        I.sample(PINNED, {"mu": "a"}, **FEW) | mu
+        I.sample(PINNED, {}, **FEW) | mu
+        I.sample(PINNED, jnp.zeros(5), **FEW) | sample: init must be a vector of the model's 1 free reals
+        I.sample(PINNED, "zeros", **FEW) | sample: init must be
+        I.sample(PINNED, 1j, **FEW) | sample
+        I.sample(PINNED, lambda: 0.0, **FEW) | sample: init
+        I.sample(PINNED, lambda key: "a", **FEW) | sample
+        I.sample(PINNED, kernel=NUTS, **FEW) | sample: kernel must be a function
+        I.sample(PINNED, kernel=M.NoUTurnSampler, **FEW) | sample: kernel is called with 1 arguments
+        I.sample(PINNED, kernel=lambda target: None, **FEW) | sample: what kernel returns
+        I.sample(PINNED, kernel="nuts", **FEW) | sample: kernel must be callable
+        I.sample(PINNED, kernel=lambda: NUTS, **FEW) | sample: kernel is called with 1 arguments
+        I.sample(NUTS, jnp.zeros(2), kernel=lambda t: NUTS, **FEW) | sample: give a kernel as target
+        I.sample(NUTS, jnp.zeros(2), max_tree_depth=3, **FEW) | sample: give a kernel as target
+        I.sample(PINNED, kernel=lambda t: M.NoUTurnSampler(t, 1.0), max_tree_depth=3, **FEW) | sample: max_tree_depth
+        I.sample(PINNED, adaptation=M.StanAdaptation, **FEW) | sample: adaptation
+        I.sample(PINNED, adaptation="stan", **FEW) | sample: adaptation
+        I.sample(PINNED, trace_fn="lp", **FEW) | sample: trace_fn must be callable
+        I.sample(PINNED, trace_fn=lambda x: x, **FEW) | sample: trace_fn is called with 2 arguments
+        I.sample(PINNED, trace_fn=lambda x, i: "a", **FEW) | sample: trace_fn must return arrays
+        I.sample(PINNED, mesh=4, **FEW) | sample: mesh
+        I.sample(PINNED, reducers=3, **FEW) | sample: reducers
+        I.sample(PINNED, reducers="mean", **FEW) | sample: reducers
+        I.sample(PINNED, reducers={"nu": S.RunningVariance.from_shape(())}, **FEW) | sample: reducers
+        I.sample(PINNED, reducers={"mu": 3}, **FEW) | sample: reducers
+        I.sample(PINNED, keep_draws=False, **FEW) | sample: keep_draws=False without reducers
+        I.sample(PINNED, keep_draws=1, **FEW) | sample: keep_draws
+        I.sample(PINNED, execution="all", **FEW) | sample: execution
+        I.sample(PINNED, execution=3, **FEW) | sample: execution
+        I.sample(PINNED, checkpoint=3, **FEW) | sample: checkpoint
+        I.sample(PINNED, progress_bar="a", **FEW) | sample: progress_bar
+        I.sample(model, **FEW) | sample: target must be a pinned model
+        I.sample(JOINT, **FEW) | sample: target must be a pinned model
+        I.sample(3, **FEW) | sample: target must be
+        I.sample(None, **FEW) | sample: target must be
+        I.sample(f, **FEW) | sample: a log density needs init
+        I.sample(f, jnp.zeros(0), **FEW) | sample: there is nothing to sample
+        I.sample(f, {}, **FEW) | sample: there is nothing to sample
+        I.sample(f, None, **FEW) | sample: a log density needs init
+        I.sample(lambda a, b: f(a), [None, 1.0], **FEW) | sample
+        I.sample(JOINT.pin(mu=0.0, y=jnp.zeros(3)), **FEW) | sample: there is nothing to sample
+        I.sample(lambda x: None, 0.5, **FEW) | sample: the log density must return
+        I.sample(lambda x: (-(x**2), x), 0.5, **FEW) | sample: the log density must return
+        I.sample(lambda x: {"lp": x}, 0.5, **FEW) | sample: the log density must return
+        I.sample(lambda x: x > 0, 0.5, **FEW) | sample: the log density must return
+        I.sample(lambda x: -(x**2) + 0j, 0.5, **FEW) | sample: the log density must return
+        I.sample(lambda x: jnp.asarray(3), 0.5, **FEW) | sample: the log density must return
+        jax.jit(lambda k: I.sample(f, jnp.zeros(2), num_samples=2, seed=k).draws)(KEY) | sample runs on the host
+        jax.vmap(lambda s: I.sample(lambda x: f(x), s, **FEW).draws)(jnp.zeros((2, 2))) | sample runs on the host
+        M.FisherAdaptation(target_accept_prob=2.0) | FisherAdaptation: target_accept_prob
+        M.FisherAdaptation(target_accept_prob="a") | FisherAdaptation: target_accept_prob
+        M.FisherAdaptation(max_rank=1.5) | FisherAdaptation: max_rank
+        M.FisherAdaptation(cutoff=-1.0) | FisherAdaptation: cutoff
+        M.StanAdaptation(target_accept_prob=0.0) | StanAdaptation: target_accept_prob
+        M.StanAdaptation(dense=3) | StanAdaptation: dense
+    """,
+    "joint": """
+        D.JointDistributionNamed(None) | JointDistributionNamed: model
+        D.JointDistributionNamed(3) | JointDistributionNamed: model
+        D.JointDistributionNamed({}) | JointDistributionNamed
+        D.JointDistributionNamed({"a": 3}) | a
+        D.JointDistributionNamed({"a": D.Normal}) | a
+        D.JointDistributionSequential([]) | JointDistributionSequential
+        D.JointDistributionSequential(None) | JointDistributionSequential
+        D.JointDistributionSequential([3]) | JointDistributionSequential
+        D.JointDistributionCoroutine(3) | JointDistributionCoroutine
+        D.JointDistributionCoroutine(None) | JointDistributionCoroutine
+        D.JointDistributionCoroutine(lambda: 3).sample(seed=KEY) | JointDistributionCoroutine
+        JOINT.sample(-1, seed=KEY) | sample
+        JOINT.sample(2.5, seed=KEY) | sample
+        JOINT.sample() | seed
+        JOINT.log_prob() | has 2 sites (mu, y), got 0
+        JOINT.log_prob(3.0) | has 2 sites (mu, y), got 1
+        JOINT.log_prob(mu=0.0) | y
+        JOINT.log_prob(mu=0.0, y="a") | y
+        JOINT.log_prob(mu=0.0, y=jnp.zeros(5)) | y
+        JOINT.log_prob(mu=0.0, y=jnp.zeros(3), z=1.0) | z
+        JOINT.log_prob({"mu": "a", "y": jnp.zeros(3)}) | mu
+        JOINT.log_prob({"mu": None, "y": jnp.zeros(3)}) | mu
+        JOINT.log_prob({"mu": KEY, "y": jnp.zeros(3)}) | mu
+        JOINT.log_prob({"mu": 1j, "y": jnp.zeros(3)}) | mu
+        JOINT.pin() | pin
+        JOINT.pin(3) | has 2 sites (mu, y), got 1
+        JOINT.pin(y=None) | y
+        JOINT.pin(z=3.0) | z
+        JOINT.pin(y="abc") | y
+        JOINT.pin(y=[1.0, None, 2.0]) | y
+        JOINT.pin(y=MASKED) | y
+        JOINT.pin(y=jnp.zeros(4)) | y
+        JOINT.pin(y=jnp.exp) | y
+        PINNED.unconstrained()(None) | UnconstrainedDensity
+        PINNED.unconstrained()("a") | UnconstrainedDensity
+        PINNED.unconstrained()(jnp.zeros(3)) | UnconstrainedDensity
+        PINNED.unconstrained().constrain("a") | UnconstrainedDensity
+        PINNED.unconstrained().init() | seed
+        PINNED.unconstrained().position_of({"nu": 1.0}) | nu
+        PINNED.unconstrained().unconstrain(nu=1.0) | nu
+        I.log_likelihood(JOINT, DRAWS) | log_likelihood: model must be
+        I.log_likelihood(PINNED, None) | log_likelihood
+        I.log_likelihood(PINNED, "a") | the value of site 'mu' must be an array
+        I.log_likelihood(PINNED, {"mu": jnp.zeros(3)}) | mu
+        I.predictive(PINNED, {"mu": jnp.zeros((3, 2))}) | predictive needs a seed
+        I.predictive(PINNED, {"nu": jnp.zeros((3, 2))}, seed=KEY) | nu
+        I.loo(3, DRAWS) | loo
+        I.compare(3) | compare
+        D.Deterministic(None) | Deterministic: loc
+        D.Deterministic(0.0, atol="a") | Deterministic: atol
+        D.IncrementLogProb("a") | IncrementLogProb
+    """,
+}
+
 # What JAX, NumPy, Equinox and beartype say of a wrong argument, in terms that the caller of a function did not use.
 OBSCURE = re.compile(
     "Type-check error|valid JAX (array )?type|object has no attribute|cannot be interpreted|not supported between|"
@@ -551,8 +693,9 @@ def all_calls():
 
 def judge(call, words):
     """How a wrong call ends, "clear", "obscure" or "silent", and the message."""
+    few = {name: value for name, value in FEW.items() if f"{name}=" not in call}
     try:
-        result = eval(call, globals(), SCOPE)
+        result = eval(call, {**globals(), **SCOPE, "FEW": few})
     except (TypeError, ValueError, IndexError, NotImplementedError) as error:
         return ("clear" if words in str(error) and not OBSCURE.search(str(error)) else "obscure"), str(error)
     except Exception as error:
@@ -568,7 +711,7 @@ def test_wrong_calls_are_refused_clearly(group, calls):
 
 
 def test_there_are_many():
-    assert sum(len(calls) for _, calls in all_calls()) > 900
+    assert sum(len(calls) for _, calls in all_calls()) > 1100
 
 
 def test_they_are_refused_in_the_same_way_without_the_checking_of_annotations():

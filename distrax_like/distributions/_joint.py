@@ -5,7 +5,7 @@ import functools
 import math
 import zlib
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, SupportsIndex, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
@@ -14,7 +14,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from distrax_like._misc import Seed, Shape, as_key, as_shape, default_float
+from distrax_like._misc import Numeric, Seed, Shape, ShapeLike, as_key, as_shape, check_numbers, default_float, promote
 from distrax_like._module import Module, data
 from distrax_like.bijectors import Bijector, bijector_for
 
@@ -124,7 +124,7 @@ class JointDistribution(Module, Generic[Draw]):
         return sites.pack(sites.dtypes)
 
     def sample(
-        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Seed | None = None, value: Any = None
+        self, sample_shape: ShapeLike = (), *, seed: Seed | None = None, value: Any = None
     ) -> Draw:
         """Random draws of all sites.
 
@@ -136,7 +136,7 @@ class JointDistribution(Module, Generic[Draw]):
         return self.sample_distributions(sample_shape, seed=seed, value=value)[1]
 
     def sample_distributions(
-        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Seed | None = None, value: Any = None
+        self, sample_shape: ShapeLike = (), *, seed: Seed | None = None, value: Any = None
     ) -> tuple[Any, Draw]:
         """Random draws, with the distribution of each site given the values of those before it.
 
@@ -149,20 +149,20 @@ class JointDistribution(Module, Generic[Draw]):
         return sites.pack(distributions), sites.pack(values)
 
     def sample_and_log_prob(
-        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Seed | None = None, value: Any = None
+        self, sample_shape: ShapeLike = (), *, seed: Seed | None = None, value: Any = None
     ) -> tuple[Draw, Float[Array, "..."]]:
         """Random draws and their log densities in one pass. **Arguments:** see `sample`."""
         sites, _, values, terms = self._draw(sample_shape, seed, value, scored=True)
         return sites.pack(values), _total(terms)
 
     def experimental_sample_and_log_prob(
-        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Seed | None = None, value: Any = None
+        self, sample_shape: ShapeLike = (), *, seed: Seed | None = None, value: Any = None
     ) -> tuple[Draw, Float[Array, "..."]]:
         """TFP's name of `sample_and_log_prob`."""
         return self.sample_and_log_prob(sample_shape, seed=seed, value=value)
 
     def _draw(
-        self, sample_shape: SupportsIndex | Sequence[SupportsIndex], seed: Seed | None, value: Any, scored: bool = False
+        self, sample_shape: ShapeLike, seed: Seed | None, value: Any, scored: bool = False
     ) -> tuple["Sites", dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Distributions, values and, where they are `scored`, log densities by site."""
         who = f"{type(self).__name__}.sample"
@@ -193,7 +193,7 @@ class JointDistribution(Module, Generic[Draw]):
             self._run(visit)
             return distributions, values, jax.tree.map(jnp.sum, terms)
 
-        shape = as_shape(sample_shape) or lead
+        shape = as_shape(sample_shape, f"{type(self).__name__}.sample: sample_shape") or lead
         if lead not in ((), shape):
             raise ValueError(
                 f"{who}: the given values have the sample shape {lead}, so sample_shape must be that or (), got {shape}"
@@ -479,6 +479,11 @@ def _flatten(
     return axes, flat
 
 
+def _vectors(x: Numeric, who: str) -> Array:
+    check_numbers(x, f"{who}: x")
+    return promote(x)
+
+
 def _as_rows(x: Float[Array, "*sample dim"]) -> Float[Array, "n dim"]:
     return jnp.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
@@ -540,7 +545,7 @@ class JointDistributionPinned(Module, Generic[Draw]):
         return self.log_density(*args, **kwargs)
 
     def sample_unpinned(
-        self, sample_shape: SupportsIndex | Sequence[SupportsIndex] = (), *, seed: Seed | None = None
+        self, sample_shape: ShapeLike = (), *, seed: Seed | None = None
     ) -> Draw:
         """Draws of the free sites from the model run forward with the pinned values: no draws of the posterior."""
         sites, _, values, _ = self.distribution._draw(sample_shape, seed, self.pins)
@@ -623,8 +628,9 @@ class UnconstrainedDensity(Module, Generic[Draw]):
 
         return self.pinned.distribution._run(visit)
 
-    def __call__(self, x: Float[Array, "*sample dim"]) -> Float[Array, "*sample"]:
+    def __call__(self, x: Numeric) -> Float[Array, "..."]:
         """The log density at one vector of free reals, or many."""
+        x = _vectors(x, "UnconstrainedDensity")
         if x.ndim > 1:
             return jnp.reshape(jax.vmap(self)(_as_rows(x)), x.shape[:-1])
         return _total(self.log_densities(x))
@@ -644,8 +650,9 @@ class UnconstrainedDensity(Module, Generic[Draw]):
         self._run(free, seen)
         return terms
 
-    def constrain(self, x: Float[Array, "*sample dim"]) -> Draw:
+    def constrain(self, x: Numeric) -> Draw:
         """The values of the sites that are not pinned at one vector or many, in the container of a draw."""
+        x = _vectors(x, "UnconstrainedDensity.constrain")
         if x.ndim > 1:
             draws = jax.vmap(self.constrain)(_as_rows(x))
             return jax.tree.map(lambda v: jnp.reshape(v, x.shape[:-1] + v.shape[1:]), draws)

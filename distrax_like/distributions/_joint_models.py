@@ -5,11 +5,11 @@ import functools
 import inspect
 import keyword
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from jaxtyping import Array
 
-from distrax_like._misc import as_callable
+from distrax_like._misc import Checked, as_callable, describe
 
 from ._distribution import Distribution
 from ._joint import Container, JointDistribution, Model, Walk
@@ -131,6 +131,11 @@ def _member(who: str, x: Any) -> Any:
     return x if isinstance(x, _RANDOM) else as_callable(x, who)
 
 
+def _check_members(model: object, who: str) -> None:
+    if not isinstance(model, Sequence) or isinstance(model, str) or not model:
+        raise TypeError(f"{who} must be a list of distributions, or functions that return one, got {describe(model)}")
+
+
 class JointDistributionSequential(JointDistribution[Sequence[Array]]):
     """A joint distribution written as a list of distributions and of functions of the values before them.
 
@@ -142,7 +147,12 @@ class JointDistributionSequential(JointDistribution[Sequence[Array]]):
 
     model: Sequence[Any]
 
-    def __init__(self, model: Sequence[Any], batch_ndims: int | None = None, use_vectorized_map: bool = False):
+    def __init__(
+        self,
+        model: Annotated[Sequence[Any], Checked(_check_members)],
+        batch_ndims: int | None = None,
+        use_vectorized_map: bool = False,
+    ):
         who = type(self).__name__
         _accept_defaults(who, batch_ndims)
         members = [_member(f"{who}: site 'var{i}'", x) for i, x in enumerate(model)]
@@ -194,6 +204,8 @@ class JointDistributionNamed(JointDistribution[dict[str, Array]]):
     def __init__(self, model: Mapping[str, Any], batch_ndims: int | None = None, use_vectorized_map: bool = False):
         who = type(self).__name__
         _accept_defaults(who, batch_ndims)
+        if not model:
+            raise ValueError(f"{who}: model must have at least one site")
         self.model = {name: _member(f"{who}: site {name!r}", x) for name, x in dict(model).items()}
         self._order()
 

@@ -2,11 +2,15 @@
 
 import abc
 import math
+from typing import Annotated
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+
+from distrax_like._arguments import CheckedModule, PositiveInt
+from distrax_like._misc import Checked, check_range
 
 from ._metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
 
@@ -17,7 +21,19 @@ _MAX_DENSE_SIZE = 128
 _SPAN_SIZE = 128
 
 
-class Adaptation(eqx.Module):
+_Positive = Annotated[float, Checked(lambda x, who: check_range(x, who, above=0))]
+_AboveOne = Annotated[float, Checked(lambda x, who: check_range(x, who, above=1))]
+
+
+def _check_accept(x: object, who: str) -> None:
+    if x is not None:
+        check_range(x, who, above=0, below=1)
+
+
+_Accept = Annotated[float | None, Checked(_check_accept)]
+
+
+class Adaptation(CheckedModule):
     """How `sample` warms up a Hamiltonian kernel.
 
     In each window every chain adapts its step size by dual averaging. At the end of the window the median of the
@@ -65,8 +81,8 @@ class StanAdaptation(Adaptation):
     """
 
     dense: bool = eqx.field(static=True, default=False)
-    target_accept_prob: float | None = eqx.field(static=True, default=0.8)
-    exploration_shrinkage: float = eqx.field(static=True, default=0.05)
+    target_accept_prob: _Accept = eqx.field(static=True, default=0.8)
+    exploration_shrinkage: _Positive = eqx.field(static=True, default=0.05)
     settling_share: float = eqx.field(static=True, default=0.0)
 
     def windows(self, num_warmup: int) -> list[tuple[int, bool]]:
@@ -118,10 +134,10 @@ class FisherAdaptation(Adaptation):
     """
 
     low_rank: bool = eqx.field(static=True, default=True)
-    max_rank: int = eqx.field(static=True, default=32)
-    cutoff: float = eqx.field(static=True, default=1.25)
-    target_accept_prob: float | None = eqx.field(static=True, default=None)
-    exploration_shrinkage: float = eqx.field(static=True, default=0.2)
+    max_rank: PositiveInt = eqx.field(static=True, default=32)
+    cutoff: _AboveOne = eqx.field(static=True, default=1.25)
+    target_accept_prob: _Accept = eqx.field(static=True, default=None)
+    exploration_shrinkage: _Positive = eqx.field(static=True, default=0.2)
     settling_share: float = eqx.field(static=True, default=0.3)
 
     def windows(self, num_warmup: int) -> list[tuple[int, bool]]:

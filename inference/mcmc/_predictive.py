@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import equinox as eqx
 import jax
@@ -11,7 +11,8 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from distrax_like._misc import Seed, as_key
+from distrax_like._arguments import checked
+from distrax_like._misc import Checked, Seed, as_key, describe
 from distrax_like.distributions import Distribution, Independent, JointDistribution, JointDistributionPinned, Sample
 from distrax_like.distributions._deterministic import computed
 from distrax_like.inference import stats
@@ -20,6 +21,7 @@ from distrax_like.inference import stats
 _AT_ONCE = 256
 
 
+@checked
 def log_likelihood(model: JointDistributionPinned, samples: PyTree) -> dict[str, np.ndarray]:
     """The log density of every observation at every draw.
 
@@ -36,6 +38,7 @@ def log_likelihood(model: JointDistributionPinned, samples: PyTree) -> dict[str,
     return _of_draws("log_likelihood", _log_likelihoods, model, samples)
 
 
+@checked
 def predictive(model: JointDistributionPinned, samples: PyTree, *, seed: Seed | None = None) -> dict[str, np.ndarray]:
     """New data for every draw: draws of the pinned sites given those of the others.
 
@@ -49,19 +52,28 @@ def predictive(model: JointDistributionPinned, samples: PyTree, *, seed: Seed | 
     return _of_draws("predictive", _predicted, model, samples, as_key(seed, "predictive"))
 
 
+@checked
 def loo(model: JointDistributionPinned, samples: PyTree) -> stats.LOO:
     """Leave-one-out cross-validation of a model: `stats.loo` of its `log_likelihood`, over all observations.
 
     **Arguments, raises:** see `log_likelihood`; `ValueError` where nothing is pinned.
     """
-    terms = list(log_likelihood(model, samples).values())
+    terms = list(_of_draws("loo", _log_likelihoods, model, samples).values())
     if not terms:
         raise ValueError("loo: the model has no pinned site, so there are no observations to leave out")
     # One site keeps the shape of its observations.
     return stats.loo(terms[0] if len(terms) == 1 else np.concatenate([_flat(x) for x in terms], axis=-1))
 
 
-def compare(models: Mapping[str, tuple[JointDistributionPinned, PyTree]]) -> stats.Comparison:
+def _check_models(models: object, who: str) -> None:
+    if not isinstance(models, Mapping) or not all(isinstance(x, tuple) and len(x) == 2 for x in models.values()):
+        raise TypeError(f"{who} must be a dictionary of pairs (model, samples), got {describe(models)}")
+
+
+@checked
+def compare(
+    models: Annotated[Mapping[str, tuple[JointDistributionPinned, PyTree]], Checked(_check_models)],
+) -> stats.Comparison:
     """Models of the same observations side by side by `loo`, the best first; see `stats.compare`.
 
     **Arguments:** `models`: by name, each with its samples.
@@ -93,11 +105,9 @@ def _flat(x: np.ndarray) -> np.ndarray:
 
 
 def _of_draws(
-    who: str, fn: Callable[..., Any], model: object, samples: PyTree, key: Array | None = None
+    who: str, fn: Callable[..., Any], model: JointDistributionPinned, samples: PyTree, key: Array | None = None
 ) -> dict[str, np.ndarray]:
     """`fn` of the model and every draw, by site, as arrays `(draw, chain, ...)`."""
-    if not isinstance(model, JointDistributionPinned):
-        raise TypeError(f"{who}: model must be a pinned joint distribution, joint.pin(...), got {type(model).__name__}")
     sites = model.distribution._sites()
     free = model._free(sites)
     draws = getattr(samples, "draws", samples)

@@ -7,6 +7,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, DTypeLike, PyTree, Shaped
 
+from distrax_like._misc import describe
 from distrax_like.inference import stats
 
 from ._sites import by_site
@@ -23,16 +24,36 @@ _NAMED: dict[str, Callable[[int, tuple[int, ...], DTypeLike], PyTree]] = {
 def make_reducers(reducers: PyTree, num_chains: int, like: PyTree) -> PyTree:
     """`reducers`, where names are replaced by a reducer for every site of a draw like `like`.
 
-    **Raises:** `ValueError` for an unknown name.
+    **Raises:** `ValueError` for an unknown name or site; `TypeError` for what is no reducer.
     """
     if isinstance(reducers, str):
         reducers = (reducers,)
     if not isinstance(reducers, tuple | list):
+        _check(reducers, by_site(like))
         return reducers
     if unknown := [name for name in reducers if name not in _NAMED]:
         raise ValueError(f"sample: reducers by name are {', '.join(_NAMED)}, got {', '.join(map(repr, unknown))}")
     sites = by_site(like)
     return {name: {site: _NAMED[name](num_chains, x.shape, x.dtype) for site, x in sites.items()} for name in reducers}
+
+
+def _check(reducers: object, sites: Mapping[str, object]) -> None:
+    if reducers is None or callable(getattr(reducers, "update", None)) and not isinstance(reducers, Mapping):
+        return
+    if not isinstance(reducers, Mapping):
+        raise TypeError(
+            f"sample: reducers must be names, a reducer with a method update, or a dictionary of reducers, got "
+            f"{describe(reducers)}"
+        )
+    for name, reducer in reducers.items():
+        if isinstance(reducer, tuple) and len(reducer) == 2 and callable(reducer[0]):
+            reducer = reducer[1]
+        elif not isinstance(reducer, Mapping) and name not in sites:
+            raise ValueError(f"sample: reducers[{name!r}] is of no site; the sites are {', '.join(sites)}")
+        if isinstance(reducer, Mapping):
+            _check(reducer, sites)
+        elif not callable(getattr(reducer, "update", None)):
+            raise TypeError(f"sample: reducers[{name!r}] must have a method update, got {describe(reducer)}")
 
 
 def update_reducers(reducers: PyTree, draws: PyTree[np.ndarray]) -> PyTree:

@@ -180,6 +180,8 @@ def sample(
         raise ValueError("sample: keep_draws=False without reducers keeps nothing of the run")
     adaptation = FisherAdaptation() if adaptation is None else adaptation
     if target_accept_prob is not None:
+        if np.ndim(target_accept_prob):
+            raise TypeError(f"sample: target_accept_prob must be one number, got {describe(target_accept_prob)}")
         adaptation = replace(adaptation, target_accept_prob=float(np.asarray(target_accept_prob)))
 
     inner = _as_kernel(target, kernel, max_tree_depth)
@@ -311,6 +313,16 @@ def _as_init(kernel: TransitionKernel, init: PyTree) -> PyTree:
     check_init("sample", model, init, ("pathfinder",))
     if model is not None and not model.dim:
         raise ValueError("sample: there is nothing to sample, all sites of the model are pinned or have one value only")
+    if callable(init):
+        check_callable(init, "sample: init", "key")
+    elif init is not None and not isinstance(init, str):
+        if not sum(map(np.size, jtu.tree_leaves(init))):
+            raise ValueError("sample: there is nothing to sample, init has no numbers")
+        if model is not None and np.shape(init)[-1:] != (model.dim,):
+            raise ValueError(
+                f"sample: init must be a vector of the model's {model.dim} free reals, one for each chain, or values "
+                f"by site, got {describe(init)}"
+            )
     return init
 
 
