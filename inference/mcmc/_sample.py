@@ -208,18 +208,19 @@ def sample(
     numbers |= {"keep_draws": keep_draws}
     numbers |= {"seed": hashes(jax.random.key_data(seed))["value"], "init": points.identity}
     run, piece = _identity(settings, chains, results, numbers)
+    results.begin(piece)
     with Checkpoint(checkpoint, run) as folder:
         saved = folder.load((chains, results.saved), piece)
         if saved is None:
             chains = _start(settings, inner, points.found, num_warmup)
         else:
-            (chains, results.saved), results.pieces = saved
+            (chains, results.saved), pieces = saved
+            results.pieces += pieces
             if results.count > num_samples:
                 raise ValueError(
                     f"sample: the checkpoint {os.fspath(checkpoint)!r} holds {results.count} draws of each chain, more "
                     f"than num_samples={num_samples}"
                 )
-        results.pieces.insert(0, piece)
         return _run(settings, chains, results, num_samples, thin, progress_bar, folder)
 
 
@@ -245,7 +246,7 @@ def _run(
         with progress("sample", chains.stage.left + num_left * thin, progress_bar) as on_progress:
             like = trial_run(settings, chains)
             if not results.pieces:
-                results.pieces = [jtu.tree_map(lambda x: x[:0], _without_metric_part(like))]
+                results.begin(jtu.tree_map(lambda x: x[:0], _without_metric_part(like)))
             try:
                 for chains in warm_up(settings, chains, on_progress):
                     save(chains)
@@ -463,22 +464,29 @@ class _Results:
     def __init__(self, reducers: PyTree, keep_draws: bool):
         self.count = 0
         self.pieces: list[Collected] = []
+        self._totals: dict[str, np.ndarray] = {}
         self._reducers, self._keep_draws = reducers, keep_draws
 
     @property
-    def saved(self) -> tuple[PyTree, int]:
+    def saved(self) -> tuple[PyTree, int, dict[str, np.ndarray]]:
         """All that changes in a run except the draws themselves."""
-        return self._reducers, self.count
+        return self._reducers, self.count, self._totals
 
     @saved.setter
-    def saved(self, saved: tuple[PyTree, int]) -> None:
-        self._reducers, self.count = saved
+    def saved(self, saved: tuple[PyTree, int, dict[str, np.ndarray]]) -> None:
+        self._reducers, self.count, self._totals = saved
+
+    def begin(self, empty: Collected) -> None:
+        """Starts with a piece without draws."""
+        self.pieces = [empty]
+        self._totals = {name: np.zeros(x.shape[1:], np.int64) for name, x in empty["counts"].items()}
 
     def add(self, collected: Collected) -> Collected | None:
         """Adds what the chains have collected, and returns the part of it that is kept."""
         piece = _without_metric_part(collected)
         self.count += len(jtu.tree_leaves(piece)[0])
         self._reducers = update_reducers(self._reducers, piece["draws"])
+        self._totals = {name: x + np.sum(piece["counts"][name], axis=0) for name, x in self._totals.items()}
         if not self._keep_draws:
             return None
         self.pieces.append(piece)
@@ -487,7 +495,6 @@ class _Results:
     def samples(self, chains: ChainState, thin: int) -> Samples:
         """What `sample` returns."""
         joined = jtu.tree_map(_join, *self.pieces)
-        totals = {name: np.sum(x, axis=0) for name, x in joined["counts"].items()}
         return Samples(
             draws=joined["draws"],
             sample_stats=joined["stats"],
@@ -495,7 +502,7 @@ class _Results:
             reductions=self._reducers,
             kernel=chains.kernel,
             final_results=KernelResults(chains.state, chains.num_transitions),
-            totals={**totals, "transitions": np.asarray(self.count * thin)},
+            totals={**self._totals, "transitions": np.asarray(self.count * thin)},
         )
 
 

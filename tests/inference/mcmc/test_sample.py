@@ -257,6 +257,24 @@ def test_what_is_kept():
     assert empty.draws.loc.shape == (0, 2) and empty.kernel.step_size > 0
 
 
+def test_events_between_draws_count(tmp_path):
+    def density(x):
+        return jnp.where(x < 0.5, -0.5 * x**2, -jnp.inf)
+
+    def run(**more):
+        return mcmc.sample(density, 0.0, num_warmup=100, num_chains=2, seed=jax.random.key(1), **more)
+
+    every = run(num_samples=400).sample_stats
+    reduced = {"reducers": "moments", "keep_draws": False, "checkpoint": tmp_path}
+    for more in ({}, {"execution": "interleaved"}, reduced):
+        thinned = run(num_samples=100, thin=4, **more)
+        assert np.sum(every["diverging"]) > 100 and thinned.totals["transitions"] == 400
+        np.testing.assert_array_equal(thinned.totals["diverging"], np.sum(every["diverging"], axis=0))
+        np.testing.assert_array_equal(thinned.totals["reached_max_depth"], [0, 0])
+        assert thinned.summary().divergences == np.sum(every["diverging"])
+    assert any(f"{np.sum(every['diverging'])} of 800 transitions diverged" in text for text in thinned.warnings)
+
+
 def test_an_interrupt_keeps_what_is_done(monkeypatch):
     monkeypatch.setattr(_chains, "_BYTES_PER_CALL", 3 * 2 * 2 * 8 * 10)  # ten rows a call
 
@@ -273,13 +291,17 @@ def test_an_interrupt_keeps_what_is_done(monkeypatch):
         return save(self, draws)
 
     monkeypatch.setattr(_sample._Results, "add", add)
-    part = run()
-    assert part.draws.loc.shape == (30, 2)
+    with pytest.warns(mcmc.SamplingWarning, match="sample: The run was interrupted after 30 of 60 draws of each chain"):
+        part = run()
+    assert part.draws.loc.shape == (30, 2) and "interrupted" in part.warnings[0]
     identical(part.draws, jax.tree_util.tree_map(lambda x: x[:30], whole.draws))
 
 
 def test_starts():
     u = PINNED.unconstrained()
+    values = mcmc.sample(PINNED, {"loc": 0.5, "scale": 2.0}, num_samples=1, num_warmup=0, num_chains=2, seed=KEY)
+    vector = mcmc.sample(PINNED, u.unconstrain(loc=0.5, scale=2.0), num_samples=1, num_warmup=0, num_chains=2, seed=KEY)
+    identical(values.draws, vector.draws)
     for init in ("uniform", "prior", jnp.zeros(2), jnp.zeros((2, 2)), lambda key: jax.random.normal(key, (2,))):
         out = mcmc.sample(u if init == "prior" else PINNED, init, num_samples=2, num_warmup=5, num_chains=2, seed=KEY)
         assert out.draws.loc.shape == (2, 2)
