@@ -26,7 +26,7 @@ from ._line_search import LineSearch, advance, begin
 
 # The slope at which a line search on a quadratic objective ends, relative to the slope at its start. BFGS keeps all
 # pairs and so needs less than L-BFGS, which becomes the method of conjugate gradients where the searches are exact.
-_EXACTNESS_BFGS, _EXACTNESS_LBFGS = 0.33, 0.01
+_EXACTNESS_BFGS, _EXACTNESS_LBFGS = 0.33, 1e-3
 # Smaller differences of the objective, in units of its rounding, are treated as noise.
 _NOISE = 10.0
 
