@@ -89,9 +89,7 @@ def scale_by_lbfgs(num_correction_pairs: int = 10) -> optax.GradientTransformati
     return _on_pytrees(lbfgs(num_correction_pairs), "scale_by_lbfgs")
 
 
-def bfgs(
-    initial_inverse_hessian: Float[Array, "d d *batch"] | None, scale_initial_inverse_hessian: bool
-) -> Direction:
+def bfgs(initial_inverse_hessian: Float[Array, "d d *batch"] | None, scale_initial_inverse_hessian: bool) -> Direction:
     """`scale_by_bfgs` for flat parameters with the batch last."""
 
     def restart(params: Float[Array, " d *batch"]) -> ScaleByBFGSState:

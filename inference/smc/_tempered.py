@@ -169,7 +169,7 @@ def sample_sequential_monte_carlo(
     if len(counts) != 1 or counts == {()}:
         raise ValueError(f"{who}: every part of current_state must have the same leading axis of particles")
     if not any(x.size for x in jtu.tree_leaves(particles)):
-        raise ValueError(f"{who}: there is nothing to sample, since there are no particles or they have no free entries")
+        raise ValueError(f"{who}: there is nothing to sample: there are no particles, or they have no entries")
     functions = (
         as_callable(prior_log_prob_fn, f"{who}: prior_log_prob_fn"),
         as_callable(likelihood_log_prob_fn, f"{who}: likelihood_log_prob_fn"),
