@@ -22,10 +22,14 @@ _GENEROSITY = 2.0
 
 
 class Direction(NamedTuple):
-    """An optax gradient transformation for flat parameters with the batch last."""
+    """An optax gradient transformation for flat parameters with the batch last.
+
+    `restart` is an `init` that knows nothing of the problem, also where the user gave an estimate.
+    """
 
     init: Callable[[Array], Any]
     update: Callable[[Array, Any, Array], tuple[Array, Any]]
+    restart: Callable[[Array], Any]
 
 
 class ScaleByBFGSState(eqx.Module):
@@ -85,17 +89,18 @@ def scale_by_lbfgs(num_correction_pairs: int = 10) -> optax.GradientTransformati
     return _on_pytrees(lbfgs(num_correction_pairs), "scale_by_lbfgs")
 
 
-def bfgs(
-    initial_inverse_hessian: Float[Array, "d d *batch"] | None, scale_initial_inverse_hessian: bool
-) -> Direction:
+def bfgs(initial_inverse_hessian: Float[Array, "d d *batch"] | None, scale_initial_inverse_hessian: bool) -> Direction:
     """`scale_by_bfgs` for flat parameters with the batch last."""
 
-    def init(params: Float[Array, " d *batch"]) -> ScaleByBFGSState:
+    def restart(params: Float[Array, " d *batch"]) -> ScaleByBFGSState:
         d, *batch = params.shape
-        start = initial_inverse_hessian
-        if start is None:
-            start = jnp.broadcast_to(jnp.eye(d, dtype=params.dtype).reshape(d, d, *(1 for _ in batch)), (d, d, *batch))
-        return ScaleByBFGSState(jnp.zeros(batch, jnp.int32), params, jnp.zeros_like(params), start)
+        identity = jnp.eye(d, dtype=params.dtype).reshape(d, d, *(1 for _ in batch))
+        estimate = jnp.broadcast_to(identity, (d, d, *batch))
+        return ScaleByBFGSState(jnp.zeros(batch, jnp.int32), params, jnp.zeros_like(params), estimate)
+
+    def init(params: Float[Array, " d *batch"]) -> ScaleByBFGSState:
+        state, start = restart(params), initial_inverse_hessian
+        return state if start is None else eqx.tree_at(lambda t: t.inverse_hessian, state, start)
 
     def update(
         gradient: Float[Array, " d *batch"], state: ScaleByBFGSState, position: Float[Array, " d *batch"]
@@ -120,7 +125,7 @@ def bfgs(
         direction = _descending(jnp.where(count == 0, first, dot(h, gradient)), gradient, fallback)
         return direction, ScaleByBFGSState(count, position, gradient, h)
 
-    return Direction(init, update)
+    return Direction(init, update, restart)
 
 
 def lbfgs(num_correction_pairs: int) -> Direction:
@@ -144,7 +149,7 @@ def lbfgs(num_correction_pairs: int) -> Direction:
         direction = _descending(jnp.where(newest > 0, direction, fallback), gradient, fallback)
         return direction, eqx.tree_at(lambda t: (t.params, t.updates), state, (position, gradient))
 
-    return Direction(init, update)
+    return Direction(init, update, init)
 
 
 def remember(state: ScaleByLBFGSState, s: Float[Array, " d *batch"], y: Float[Array, " d *batch"]) -> ScaleByLBFGSState:

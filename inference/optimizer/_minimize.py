@@ -1,7 +1,7 @@
 """BFGS and L-BFGS minimization of one problem or a batch, in one loop that evaluates every problem once per pass."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -21,9 +21,12 @@ from distrax_like._misc import (
     tree_where,
 )
 
-from ._directions import Direction, bfgs, dot, lbfgs, remember
+from ._directions import Direction, bfgs, capped, dot, lbfgs, remember
 from ._line_search import LineSearch, advance, begin
 
+# The slope at which a line search on a quadratic objective ends, relative to the slope at its start. BFGS keeps all
+# pairs and so needs less than L-BFGS, which becomes the method of conjugate gradients where the searches are exact.
+_EXACTNESS_BFGS, _EXACTNESS_LBFGS = 0.33, 1e-3
 # Smaller differences of the objective, in units of its rounding, are treated as noise.
 _NOISE = 10.0
 
@@ -94,10 +97,14 @@ def bfgs_minimize(
 
     A problem has converged when the largest entry of its gradient is at most `tolerance` or another tolerance is met,
     and also at the limit of rounding: when two steps in a row lower neither the objective nor the gradient, or when no
-    step along the direction does and the decrease that the model predicts is below the rounding of the objective and
-    the position. It has failed when the line search cannot continue for another reason (a wrong gradient, a kink), and
-    when the objective reaches -inf, which is unbounded rather than minimal. Where the objective or its gradient is NaN
-    or infinite, the step is shortened.
+    step along the direction does and the decrease to be had there is below the rounding of the objective and the
+    position. A line search that cannot continue for another reason is repeated along the gradient; the problem has
+    failed when that does not help (a wrong gradient, a kink), when the objective reaches -inf, which is unbounded
+    rather than minimal, and, in a batch, when the objective or its gradient is not finite at the start: such a problem
+    stays there while the others go on. Where either is NaN or infinite later, the step is shortened.
+
+    Where the objective is quadratic along the lines, each search goes on to the minimum, so that BFGS and L-BFGS have
+    the finite termination and the rate of conjugate gradients; elsewhere most searches end with their first evaluation.
 
     **Arguments:**
 
@@ -117,9 +124,9 @@ def bfgs_minimize(
 
     **Returns:** a `BFGSOptimizerResults`.
 
-    **Raises:** `ValueError` where shapes disagree, the objective or its gradient is not finite at the start, or the
-    initial estimate is not symmetric positive definite (under `jit` the last two raise at run time); `TypeError` where
-    the function does not return a pair.
+    **Raises:** `ValueError` where shapes disagree, the objective or its gradient is not finite at the start (of a
+    batch, at every start), or the initial estimate is not symmetric positive definite (under `jit` the last two raise
+    at run time); `TypeError` where the function does not return a pair.
     """
     problem = _Problem(value_and_gradients_function, initial_position, "bfgs_minimize")
     estimate = initial_inverse_hessian_estimate
@@ -134,7 +141,7 @@ def bfgs_minimize(
     final, finite = _run(search, problem.flat, _rule(stopping_condition, "bfgs_minimize"), None)
     estimate = _batch_first(final.memory.inverse_hessian)
     results = BFGSOptimizerResults(**_common(final, problem), inverse_hessian_estimate=estimate)
-    return require(results, finite, _not_finite("bfgs_minimize"))
+    return require(results, _any_of_batch(finite), _not_finite("bfgs_minimize"))
 
 
 @checked
@@ -193,7 +200,7 @@ def lbfgs_minimize(
     scale = final.memory.scale[:, None]
     s, y = (_batch_first(x * scale) for x in (final.memory.position_deltas, final.memory.gradient_deltas))
     results = LBFGSOptimizerResults(**_common(final, problem), position_deltas=s, gradient_deltas=y)
-    return require(results, finite, _not_finite("lbfgs_minimize"))
+    return require(results, _any_of_batch(finite), _not_finite("lbfgs_minimize"))
 
 
 def _rule(stopping_condition: Callable[..., Any] | None, who: str) -> Callable[..., Any]:
@@ -277,6 +284,11 @@ class BFGS(eqx.Module):
 
     initial_inverse_hessian: Float[Array, "d d *batch"] | None
     scale: bool = eqx.field(static=True)
+    exactness: ClassVar[float] = _EXACTNESS_BFGS
+
+    @property
+    def begins_with_gradient(self) -> bool:
+        return self.initial_inverse_hessian is None
 
     @property
     def transformation(self) -> Direction:
@@ -287,6 +299,8 @@ class LBFGS(eqx.Module):
     """The method of `lbfgs_minimize`."""
 
     num_correction_pairs: int = eqx.field(static=True)
+    exactness: ClassVar[float] = _EXACTNESS_LBFGS
+    begins_with_gradient: ClassVar[bool] = True
 
     @property
     def transformation(self) -> Direction:
@@ -317,8 +331,8 @@ class Limits(eqx.Module):
 class SearchState(eqx.Module):
     """The problems between two evaluations, the batch last.
 
-    `turning` says that a new direction is needed, `fresh` that it has no pairs to use, `gain` is the decrease of the
-    objective in the last step, `idle` the number of steps in a row that improved nothing.
+    `turning` says that a new direction is needed, `fresh` that it is the gradient, without pairs or an estimate, `gain`
+    is the decrease of the objective in the last step, `idle` the number of steps in a row that improved nothing.
     """
 
     position: Float[Array, " d *batch"]
@@ -362,9 +376,10 @@ class Search(eqx.Module):
         finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient), axis=0)
         converged = finite & (_largest(gradient) <= self.limits.gradient)
         no, none, infinity = jnp.zeros_like(finite), jnp.zeros(value.shape, jnp.int32), jnp.full_like(value, jnp.inf)
+        fresh = jnp.full_like(no, previous is None and self.method.begins_with_gradient)
         return SearchState(
-            position, value, gradient, gradient, begin(value, value, value, value), memory, converged, ~finite,
-            iterations, evaluations, ~no, jnp.full_like(no, previous is None), infinity, none,
+            position, value, gradient, gradient, begin(value, value, value, value, no), memory, converged, ~finite,
+            iterations, evaluations, ~no, fresh, infinity, none,
         )  # fmt: skip
 
     def active(self, state: SearchState) -> Bool[Array, "*batch"]:
@@ -375,7 +390,7 @@ class Search(eqx.Module):
         """Evaluates every problem once, and accepts the point or continues along the line."""
         new = _aim(self.method.transformation, state)
         trial = new.position + new.search.step * new.direction
-        new = _step(self.limits, new, trial, *self._at(trial))
+        new = _step(self.limits, self.method.exactness, new, trial, *self._at(trial))
         # Of a single problem the loop itself ends when it is done.
         return tree_where(self.active(state), new, state) if state.value.ndim else new
 
@@ -384,42 +399,59 @@ class Search(eqx.Module):
 def _run(
     search: Search, flat: Float[Array, "*batch d"], stopping_condition: Callable[..., Any], previous: Any
 ) -> tuple[SearchState, Bool[Array, ""]]:
-    """The final state, and whether every start was finite (if not, that problem was not moved)."""
+    """The final state, and whether some start was finite (a problem whose start was not has not been moved)."""
     state = search.begin(flat, previous)
 
     def go_on(state: SearchState) -> Bool[Array, ""]:
         return jnp.any(search.active(state)) & ~jnp.asarray(stopping_condition(state.converged, state.failed))
 
-    return jax.lax.while_loop(go_on, lambda state: search.turn(state), state), ~jnp.any(state.failed)
+    final = jax.lax.while_loop(go_on, lambda state: search.turn(state), state)
+    # The last pair has not been needed for a direction, but the results hold it.
+    _, memory = search.method.transformation.update(final.gradient, final.memory, final.position)
+    return eqx.tree_at(lambda t: t.memory, final, memory), jnp.any(~state.failed) | (state.failed.size == 0)
+
+
+@jax.custom_batching.custom_vmap
+def _any_of_batch(condition: Bool[Array, ""]) -> Bool[Array, ""]:
+    """The condition; under `jax.vmap` whether it holds anywhere, so that one bad start does not stop the others."""
+    return condition
+
+
+@_any_of_batch.def_vmap
+def _(_: int, batched: list[bool], condition: Bool[Array, " batch"]) -> tuple[Bool[Array, ""], bool]:
+    return _any_of_batch(jnp.any(condition)), False
 
 
 def _aim(transformation: Direction, state: SearchState) -> SearchState:
     """Finds a new direction where one is needed, and begins a search along it."""
     position, value, gradient = state.position, state.value, state.gradient
-    memory = tree_where(state.fresh, transformation.init(position), state.memory)
+    memory = tree_where(state.fresh, transformation.restart(position), state.memory)
     direction, memory = transformation.update(gradient, memory, position)
+    direction = jnp.where(state.fresh, capped(gradient), direction)
     slope = dot(gradient, direction)
     # If the last step gained little and the direction is long, a full step would be rejected: take the step for which
     # the model predicts the same gain again (Nocedal and Wright, equation 3.60).
     step = jnp.minimum(1, 2.02 * state.gain / slope)
     # Rounding the position moves the objective by a product of gradient and position, however small its value is.
     noise = _NOISE * jnp.finfo(position.dtype).eps * (jnp.abs(value) + dot(jnp.abs(gradient), jnp.abs(position)))
-    new = -direction, begin(value, -slope, step, noise), memory
+    new = -direction, begin(value, -slope, step, noise, state.search.quadratic), memory
     where = lambda s: (s.direction, s.search, s.memory)
     return eqx.tree_at(where, state, tree_where(state.turning, new, where(state)))
 
 
 def _step(
-    limits: Limits, state: SearchState, trial: Float[Array, " d *batch"], value: Float[Array, "*batch"],
-    gradient: Float[Array, " d *batch"],
+    limits: Limits, exactness: float, state: SearchState, trial: Float[Array, " d *batch"],
+    value: Float[Array, "*batch"], gradient: Float[Array, " d *batch"],
 ) -> SearchState:  # fmt: skip
     """Uses the evaluation at `trial`: accepts the point, continues along the line, or ends the search on it."""
     unbounded = value == -jnp.inf
     finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient), axis=0)
     value = jnp.where(finite | unbounded, value, jnp.inf)
-    search, wolfe, collapsed = advance(state.search, value, dot(gradient, state.direction))
+    search, wolfe, collapsed = advance(state.search, value, dot(gradient, state.direction), exactness)
     accepted = wolfe & finite
-    standstill = collapsed | jnp.all(trial == state.position, axis=0) | (search.trials >= limits.trials)
+    # While no step is known to be too long, one that rounding swallows is too short.
+    swallowed = jnp.isfinite(search.high.step) & jnp.all(trial == state.position, axis=0)
+    standstill = collapsed | swallowed | (search.trials >= limits.trials)
     stuck = ~accepted & ~unbounded & standstill
 
     size, change = _largest(gradient), jnp.abs(value - state.value)
@@ -432,8 +464,8 @@ def _step(
         | (change < limits.absolute)
         | (idle >= 2)
     )
-    # Along a quasi-Newton direction the slope is twice the decrease that the model promises.
-    converged = (accepted & within) | (stuck & (-state.search.start.slope <= state.search.noise))
+    # The slope alone does not bound the decrease: it is small along any short direction.
+    converged = (accepted & within) | (stuck & (-search.start.slope * search.reach <= search.noise))
     retry = stuck & ~converged & ~state.fresh
     new = (trial, value, gradient)
     position, value, gradient = tree_where(accepted | unbounded, new, (state.position, state.value, state.gradient))

@@ -140,8 +140,8 @@ def sample_sequential_monte_carlo(
 
     **Returns:** `TemperedSamples`.
 
-    **Raises:** `ValueError` where a function's value for one particle is not a scalar, and for settings out of range;
-    `TypeError` without likelihood, particles or seed.
+    **Raises:** `ValueError` where a function's value for one particle is not a scalar, where there is nothing to
+    sample, and for settings out of range; `TypeError` without likelihood, particles or seed.
 
     P. Del Moral, A. Doucet and A. Jasra, An adaptive sequential Monte Carlo method for approximate Bayesian
     computation, Statistics and Computing 22 (2012); Y. Zhou, A. Johansen and J. Aston, Toward automatic model
@@ -168,6 +168,8 @@ def sample_sequential_monte_carlo(
     counts = {x.shape[:1] for x in jtu.tree_leaves(particles)}
     if len(counts) != 1 or counts == {()}:
         raise ValueError(f"{who}: every part of current_state must have the same leading axis of particles")
+    if not any(x.size for x in jtu.tree_leaves(particles)):
+        raise ValueError(f"{who}: there is nothing to sample: there are no particles, or they have no entries")
     functions = (
         as_callable(prior_log_prob_fn, f"{who}: prior_log_prob_fn"),
         as_callable(likelihood_log_prob_fn, f"{who}: likelihood_log_prob_fn"),

@@ -95,7 +95,7 @@ def pathfinder(
 
     **Returns:** `PathfinderResults`.
 
-    **Raises:** as `sample` for starts.
+    **Raises:** as `sample` for starts, and `ValueError` where there is nothing to sample.
 
     L. Zhang, B. Carpenter, A. Gelman and A. Vehtari, Pathfinder: parallel quasi-Newton variational inference, JMLR 23
     (2022); J. C. Gilbert and C. Lemaréchal, Some numerical experiments with variable-storage quasi-Newton algorithms
@@ -107,7 +107,7 @@ def pathfinder(
     target = as_callable(target, "pathfinder: target")
     points = find_start("pathfinder", target, init, num_paths, seed)
     if not sum(x.size for x in jtu.tree_leaves(points.positions)):
-        raise ValueError("pathfinder: there is nothing to draw, since a position has no entries")
+        raise ValueError("pathfinder: there is nothing to sample, since a position has no free entries")
     starts = _start(target, points.positions)
     while (others := points.retry(starts)) is not None:
         points, starts = others, _start(target, others.positions)
@@ -152,18 +152,26 @@ class _Normal(eqx.Module):
     v: Float[Array, "m d"]
     norms: Float[Array, " m"]
 
-    def sample(self, key: Seed, num: int) -> Float[Array, "num d"]:
+    @property
+    def log_det(self) -> Float[Array, ""]:
+        return jnp.sum(jnp.log(self.scale)) + jnp.sum(jnp.log(self.norms))
+
+    def sample_and_log_prob(self, key: Seed, num: int) -> tuple[Float[Array, "num d"], Float[Array, " num"]]:
+        """Draws, and their log densities before the draws are rounded, which matters for a normal of a few ulp."""
         u = jax.random.normal(key, (num, self.mean.size), self.mean.dtype)
         x, _ = jax.lax.scan(lambda x, sv: (x + (x @ sv[1])[:, None] * sv[0], None), u * self.scale, (self.s, self.v))
-        return self.mean + x
+        return self.mean + x, _log_prob(u) - self.log_det
 
     def log_prob(self, x: Float[Array, "num d"]) -> Float[Array, " num"]:
         factors = self.s, self.v, self.norms
         x, _ = jax.lax.scan(
             lambda x, f: (x - (x @ f[1])[:, None] / f[2] * f[0], None), x - self.mean, factors, reverse=True
         )
-        log_det = jnp.sum(jnp.log(self.scale)) + jnp.sum(jnp.log(self.norms))
-        return -0.5 * jnp.sum((x / self.scale) ** 2 + jnp.log(2 * jnp.pi), axis=1) - log_det
+        return _log_prob(x / self.scale) - self.log_det
+
+
+def _log_prob(u: Float[Array, "num d"]) -> Float[Array, " num"]:
+    return -0.5 * jnp.sum(u**2 + jnp.log(2 * jnp.pi), axis=1)
 
 
 def _approximate(
@@ -221,12 +229,12 @@ class _Paths(eqx.Module):
         limits = Limits(0, 0, 0, _MIN_RISE, max_iterations, _MAX_LINE_SEARCH, flat.dtype)
         search = Search(minus, LBFGS(self.num_correction_pairs), limits)
 
-        def draws(normal: _Normal, key: Seed, num: int) -> tuple[Array, Array]:
-            """Draws and the target at them, which is -inf where it is not finite."""
-            x = normal.sample(key, num)
+        def draws(normal: _Normal, key: Seed, num: int) -> tuple[Array, Array, Array]:
+            """Draws, the target at them, which is -inf where it is not finite, and the log density of the normal."""
+            x, log_prob = normal.sample_and_log_prob(key, num)
             log_density = jax.vmap(density)(x)
             good = jnp.isfinite(log_density) & jnp.all(jnp.isfinite(x), axis=1)
-            return jnp.where(good[:, None], x, normal.mean), jnp.where(good, log_density, -jnp.inf)
+            return jnp.where(good[:, None], x, normal.mean), jnp.where(good, log_density, -jnp.inf), log_prob
 
         def path(start: Float[Array, " d"], key: Seed) -> Any:
             state = search.begin(start)
@@ -248,15 +256,15 @@ class _Paths(eqx.Module):
                 newest = _next_diagonal(diagonal, pairs.position_deltas[-1], pairs.gradient_deltas[-1])
                 diagonal = jnp.where(learnt, newest, diagonal)
                 normal = _approximate(state.position, -state.gradient, diagonal, pairs)
-                x, log_density = draws(normal, jax.random.fold_in(key, state.iterations), self.num_elbo_draws)
-                bound = jnp.mean(log_density - normal.log_prob(x))
+                _, log_density, log_prob = draws(normal, jax.random.fold_in(key, state.iterations), self.num_elbo_draws)
+                bound = jnp.mean(log_density - log_prob)
                 better = bound > elbo
                 best, elbo = tree_where(better, (normal, bound), (best, elbo))
                 return state, pairs, diagonal, best, elbo
 
             carry = state, pairs, diagonal, best, jnp.full((), -jnp.inf, start.dtype)
             state, _, _, best, elbo = jax.lax.while_loop(lambda carry: search.active(carry[0]), step, carry)
-            x, log_density = draws(best, jax.random.fold_in(key, 0), self.num_draws)
+            x, log_density, _ = draws(best, jax.random.fold_in(key, 0), self.num_draws)
             return best, x, log_density, elbo, state.iterations, state.evaluations
 
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(len(flat)))

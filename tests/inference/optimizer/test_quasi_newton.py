@@ -359,3 +359,104 @@ def test_lbfgs_direction_is_that_of_optax():
         right, b = theirs.update(gradient, b, x)
         np.testing.assert_allclose(left, right, rtol=1e-9)
         x = x - 1e-2 * gradient
+
+
+STEEP = [
+    # The first step is down a cliff, and leaves an inverse Hessian that is far too small for the other directions.
+    (lambda x: jnp.exp(20 * x[1]) + (x[0] - 3) ** 2, [0.0, 1.0], 0.0),
+    (lambda x: jnp.exp(40 * x[1]) + (x[0] - 3) ** 2, [0.0, 1.0], 0.0),
+    (lambda x: x[0] ** 2 + 1e8 * x[1] ** 2, [1.0, 1.0], 0.0),
+    (lambda x: 5 + x[0] ** 2 + 1e12 * x[1] ** 2, [1.0, 1.0], 5.0),
+    (lambda x: (x[0] - 3) ** 2 + 1e10 * x[1] ** 4, [0.0, 1.0], 0.0),
+    # The gradient is so small that a step of one does not move the position.
+    (lambda x: 1 + 1e-12 * jnp.sum(x**2), [1e8, 1e8], 1.0),
+]
+
+
+@METHOD
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_converges_at_minima_only(minimize, dtype):
+    objectives, starts, minima = zip(*STEEP)
+
+    def one(k, x):
+        return minimize(jax.value_and_grad(lambda x: jax.lax.switch(k, objectives, x)), x, tolerance=1e-7)
+
+    out = jax.jit(jax.vmap(one))(jnp.arange(len(STEEP)), jnp.array(starts, dtype))
+    assert jnp.all(out.converged) and not jnp.any(out.failed)
+    np.testing.assert_allclose(out.objective_value, minima, atol=1e-8)
+    assert jnp.max(jnp.abs(out.objective_gradient)) <= 1e-7 and jnp.max(out.num_objective_evaluations) <= 60
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_estimates_that_are_too_small(dtype):
+    function = jax.value_and_grad(lambda x: jnp.sum(jnp.array([1.0, 3.0], x.dtype) * x**2))
+    for scale in (False, True):
+        one = lambda size, start, trials: bfgs_minimize(
+            function, start, initial_inverse_hessian_estimate=size * jnp.eye(2, dtype=dtype),
+            scale_initial_inverse_hessian=scale, max_line_search_iterations=trials,
+        )  # fmt: skip
+        # The search lengthens its steps; where that takes too many trials it begins again along the gradient.
+        out = jax.jit(jax.vmap(one, (0, None, 0)))(
+            jnp.array([1e-10, 1e-20, 1e-20, 1e-35], dtype), jnp.ones(2, dtype), jnp.array([50, 50, 5, 20])
+        )
+        assert jnp.all(out.converged) and not jnp.any(out.failed)
+        np.testing.assert_allclose(out.position, 0, atol=1e-8)
+
+
+def rotated(dim, seed):
+    random = np.random.RandomState(seed)
+    scales, root = np.exp(random.randn(dim)), np.linalg.qr(random.randn(dim, dim))[0]
+    return root.T * scales @ root, random.randn(dim)
+
+
+def conjugate_gradients(hessian, centre):
+    """How many iterations the method of conjugate gradients takes on (x - centre)ᵀ hessian (x - centre) from 0."""
+    x, count = np.zeros_like(centre), 0
+    gradient = 2 * hessian @ (x - centre)
+    direction = -gradient
+    while np.max(np.abs(gradient)) > 1e-8:
+        x = x - (gradient @ direction) / (2 * direction @ hessian @ direction) * direction
+        old, gradient, count = gradient, 2 * hessian @ (x - centre), count + 1
+        direction = -gradient + (gradient @ gradient) / (old @ old) * direction
+    return count
+
+
+def test_quadratics_take_the_iterations_of_conjugate_gradients():
+    function = jax.value_and_grad(lambda x, hessian, centre, offset: (x - centre) @ hessian @ (x - centre) + offset)
+
+    def solve(minimize, hessian, centre, offset):
+        return minimize(lambda x: function(x, hessian, centre, offset), jnp.zeros_like(centre), max_iterations=100)
+
+    run = jax.jit(jax.vmap(solve, (None, 0, 0, None)), static_argnums=0)
+    for dim in (40, 50):
+        hessians, centres = map(np.stack, zip(*(rotated(dim, seed) for seed in range(5))))
+        least = np.array([conjugate_gradients(*case) for case in zip(hessians, centres)])
+        cases = (lbfgs_minimize, 0.0, 1.05), (lbfgs_minimize, 3.0, 1.2), (bfgs_minimize, 0.0, 1.2)
+        for minimize, offset, factor in cases:
+            out = run(minimize, hessians, centres, offset)
+            assert jnp.all(out.converged) and np.all(out.num_iterations <= np.ceil(factor * least))
+            assert np.all(out.num_objective_evaluations <= 2 * np.ceil(factor * least) + 1)
+
+
+@METHOD
+def test_one_bad_start_fails_alone(minimize):
+    function = jax.value_and_grad(lambda x: jnp.sum(x - jnp.log(x)))
+    starts = jnp.array([[9.0, 0.01], [-1.0, 2.0], [jnp.nan, 1.0], [0.0, 1.0], [2.0, 3.0]])
+    batch, mapped = minimize(jax.vmap(function), starts), jax.vmap(lambda x: minimize(function, x))(starts)
+    nested = jax.jit(jax.vmap(jax.vmap(lambda x: minimize(function, x))))(starts[:, None])
+    for out in (batch, mapped, jax.tree.map(lambda x: x[:, 0], nested)):
+        good = np.array([True, False, False, False, True])
+        np.testing.assert_array_equal(out.converged, good)
+        np.testing.assert_array_equal(out.failed, ~good)
+        np.testing.assert_allclose(out.position[good], 1, atol=1e-7)
+        np.testing.assert_array_equal(out.position[~good], starts[~good])
+        np.testing.assert_array_equal(out.num_objective_evaluations[~good], 1)
+    with pytest.raises(ValueError, match="finite at every"):
+        minimize(jax.vmap(function), starts[1:3])
+
+
+def test_the_last_pair_is_in_the_results():
+    function = jax.value_and_grad(lambda x: 2 * jnp.sum(x**2))
+    out = lbfgs_minimize(function, jnp.array([3.0, 4.0]), max_iterations=1)
+    np.testing.assert_allclose(out.position_deltas[-1], out.position - jnp.array([3.0, 4.0]), rtol=1e-12)
+    np.testing.assert_allclose(out.gradient_deltas[-1], 4 * out.position_deltas[-1], rtol=1e-12)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distrax_like.distributions import Gamma, JointDistributionCoroutine, Normal
+from distrax_like.distributions import Gamma, JointDistributionCoroutine, JointDistributionNamed, Normal
 from distrax_like.inference import smc
 from distrax_like.inference.smc import _random_walk, _tempered
 
@@ -199,3 +199,12 @@ def test_errors():
         run(prior, likelihood, x, ess_threshold_ratio=1.5, seed=key)
     with pytest.raises(ValueError, match="the same leading axis of particles"):
         run(prior, likelihood, (x, jnp.zeros(4)), seed=key)
+
+
+def test_nothing_to_sample():
+    pinned = JointDistributionNamed({"a": Normal(0.0, 1.0)}).pin(a=0.0)
+    total = lambda x: jnp.sum(x)
+    cases = [(pinned,), (total, total, jnp.zeros((5, 0))), (total, total, jnp.zeros((0, 2)))]
+    for args in cases:
+        with pytest.raises(ValueError, match="sample_sequential_monte_carlo: there is nothing to sample"):
+            smc.sample_sequential_monte_carlo(*args, seed=jax.random.key(0))

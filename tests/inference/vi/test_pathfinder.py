@@ -45,7 +45,8 @@ def test_the_product_form_is_the_bfgs_formula(num):
         left = np.eye(5) - np.outer(a, b)
         h = left @ h @ left.T + np.outer(a, a)
     np.testing.assert_allclose(normal.mean, x + h @ g, rtol=1e-11)
-    draws = normal.sample(KEY, 8)
+    draws, log_prob = normal.sample_and_log_prob(KEY, 8)
+    np.testing.assert_allclose(log_prob, normal.log_prob(draws), rtol=1e-6)
     expected = scipy.stats.multivariate_normal(x + h @ g, h).logpdf(draws)
     np.testing.assert_allclose(normal.log_prob(draws), expected, rtol=1e-10)
     u = np.linalg.solve(np.linalg.cholesky(h), (draws - normal.mean).T)
@@ -151,3 +152,20 @@ def test_errors():
         vi.pathfinder(lambda x: -jnp.inf * x, jnp.ones(()), seed=KEY)
     with pytest.raises(TypeError, match="target"):
         vi.pathfinder(3, jnp.ones(()), seed=KEY)
+
+
+def test_goes_on_after_a_steep_first_step():
+    # In float32 an approximation narrower than the spacing of its draws must not win by their rounding.
+    log_density = lambda x: -jnp.exp(40 * x[1]) - (x[0] - 3) ** 2 - x[1] ** 2 / 2
+    for dtype in (jnp.float32, jnp.float64):
+        found = vi.pathfinder(log_density, jnp.array([0.0, 1.0], dtype), num_paths=2, seed=KEY)
+        assert jnp.all(found.num_iterations > 3) and jnp.all((found.elbo > -1) & (found.elbo < 2))
+        np.testing.assert_allclose(jnp.mean(found.draws[:, 0]), 3, atol=0.3)
+        assert 0.3 < jnp.std(found.draws[:, 1]) < 1
+
+
+def test_nothing_to_sample():
+    pinned = dl.JointDistributionNamed({"a": dl.Normal(0.0, 1.0)}).pin(a=0.0)
+    for target, init in ((pinned, None), (lambda x: jnp.sum(x), jnp.zeros(0))):
+        with pytest.raises(ValueError, match="pathfinder: there is nothing to sample"):
+            vi.pathfinder(target, init, seed=KEY)
