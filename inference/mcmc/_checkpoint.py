@@ -127,7 +127,7 @@ class Checkpoint:
     def save(self, state: PyTree, piece: PyTree = None) -> None:
         """Saves the state of the run, and the draws since the last one."""
         if piece is not None:
-            leaves = [np.asarray(x) for x in jtu.tree_leaves(piece)]
+            leaves = [_as_numpy(x) for x in jtu.tree_leaves(piece)]
             self._write(_piece(self._num), lambda f: np.savez(f, *leaves))
             self._num += 1
         arrays = [_as_numpy(x) for x in jtu.tree_leaves(eqx.filter(state, _is_saved))]
@@ -146,7 +146,7 @@ class Checkpoint:
         for generation in self._states():
             try:
                 num, found = self._read_state(_state(generation), state)
-                pieces = [self._read(_piece(i), piece) for i in range(num)]
+                pieces = [jtu.tree_map(_as_leaf, self._read(_piece(i), piece), piece) for i in range(num)]
             except _Damaged as e:
                 problems.append(str(e))
                 continue

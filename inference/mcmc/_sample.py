@@ -204,10 +204,9 @@ def sample(
 
     chains = _like(settings, inner, points.like)
     results = _Results(make_reducers(reducers, num_chains, _draw_like(chains)), keep_draws)
-    numbers: dict[str, Any] = {"num_warmup": num_warmup, "num_chains": num_chains, "thin": thin}
-    numbers |= {"keep_draws": keep_draws}
-    numbers |= {"seed": hashes(jax.random.key_data(seed))["value"], "init": points.identity}
-    run, piece = _identity(settings, chains, results, numbers)
+    known: dict[str, Any] = {"num_warmup": num_warmup, "num_chains": num_chains, "thin": thin, "keep_draws": keep_draws}
+    known |= {"seed": hashes(jax.random.key_data(seed))["value"], "init": points.identity}
+    run, piece = _identity(settings, chains, results, known)
     results.begin(piece)
     with Checkpoint(checkpoint, run) as folder:
         saved = folder.load((chains, results.saved), piece)
@@ -285,8 +284,8 @@ def _troubles(chains: ChainState, samples: Samples) -> tuple[str, ...]:
         is_low = ~stands & progress_of(log_density, size).is_stuck
         if stands.any():
             out.append(
-                f"{_chain_names(stands)} stuck: it made no move at all, and its draws are one point. Try other starts "
-                "by init, or a longer warm-up."
+                f"{_chain_names(stands)} stuck: no transition was accepted, and all draws are one point. Try other "
+                "starts by init, or a longer warm-up."
             )
         if is_low.any():
             out.append(
@@ -378,7 +377,7 @@ def _like(settings: ChainSettings, kernel: TransitionKernel, positions: PyTree) 
 
 
 def _identity(
-    settings: ChainSettings, chains: ChainState, results: "_Results", numbers: dict[str, Any]
+    settings: ChainSettings, chains: ChainState, results: "_Results", known: dict[str, Any]
 ) -> tuple[dict[str, Any], Collected]:
     """What a run is, as `Checkpoint` takes it, and an empty piece of its draws."""
     kernel, collect, adaptation = chains.kernel, settings.collect, settings.adaptation
@@ -398,15 +397,19 @@ def _identity(
         step, _ = program_hash(transition, kernel, one, settings.seed)
     own = {path: x for path, x in hashes(kernel).items() if not path.startswith(".target_log_prob_fn")}
     run = {
-        **numbers,
+        **known,
         "model": {"data": hashes(target), "density": density},
         "kernel": {"class": type(kernel).__name__, "values": own, "program": step},
         "adaptation": None if adaptation is None else {"class": str(adaptation), "values": hashes(adaptation)},
         "trace_fn": trace,
         "reducers": hashes(results.saved[0]),
     }
-    piece = jtu.tree_map(lambda x: np.zeros((0, settings.num_chains, *x.shape), x.dtype), _without_metric_part(like))
-    return run, piece
+
+    def none_of(x: jax.ShapeDtypeStruct) -> AnyArray:
+        # Only JAX has keys.
+        return (jnp if is_key(x) else np).empty((0, settings.num_chains, *x.shape), x.dtype)
+
+    return run, jtu.tree_map(none_of, _without_metric_part(like))
 
 
 def _start(settings: ChainSettings, kernel: TransitionKernel, points: StartingPoints, num_warmup: int) -> ChainState:

@@ -256,13 +256,17 @@ def test_a_checkpoint_holds_arrays_keys_and_numbers(tmp_path):
 
     description = {"a": {"b": 3}}
     with _checkpoint.Checkpoint(tmp_path, description) as folder:
-        folder.save(state(5), {"x": np.ones((2, 3), np.float32)})
+        half = np.asarray(jnp.ones((2, 3), jnp.bfloat16))
+        folder.save(state(5), {"x": np.ones((2, 3), np.float32), "half": half, "key": jax.random.split(KEY)})
     with _checkpoint.Checkpoint(tmp_path, description) as folder:
-        loaded, pieces = folder.load(state(0), {"x": np.zeros((0, 3), np.float32)})
+        like = {"x": np.zeros((0, 3), np.float32), "half": half[:0], "key": jax.random.split(KEY)[:0]}
+        loaded, pieces = folder.load(state(0), like)
     assert loaded[0] == (5, 6, 7, 0.625) and loaded[4:6] == (True, 2.5) and loaded[-1] == "name"
     assert all(type(x) is int for x in loaded[0][:3]) and loaded[1].dtype == jnp.bfloat16
     assert np.all(loaded[1] == 5) and np.all(loaded[2] == 5) and loaded[3] == 5
     assert np.all(jax.random.key_data(loaded[6]) == jax.random.key_data(jax.random.key(5)))
     assert len(pieces) == 1 and np.all(pieces[0]["x"] == 1)
+    assert pieces[0]["half"].dtype == jnp.bfloat16 and np.all(pieces[0]["half"] == 1)
+    assert np.all(pieces[0]["key"] == jax.random.split(KEY))
     with pytest.raises(ValueError, match="of another run: a b is 4, was 3"):
         _checkpoint.Checkpoint(tmp_path, {"a": {"b": 4}})
