@@ -165,8 +165,8 @@ def _without_stuck_chains(settings: ChainSettings, chains: ChainState, progress:
     if settings.draw_start is not None:
         positions = settings.draw_start(_FIRST_RESTART + int(chains.num_transitions))
     else:
-        arrived = np.flatnonzero(progress.has_arrived)
-        others = arrived[np.arange(settings.num_chains) % len(arrived)]
+        others = np.flatnonzero(progress.has_arrived if progress.has_arrived.any() else ~stuck)
+        others = others[np.arange(settings.num_chains) % len(others)]
         positions = jtu.tree_map(lambda x: as_numpy(x)[others], chains.state.position)
     state, found = begin_chains(settings, chains.kernel, positions)
     moves = stuck & is_finite(state)

@@ -117,9 +117,14 @@ def test_valleys_are_right_or_loud(target, dim, index, quantiles):
     assert np.abs(scores(samples.draws[..., index], quantiles(PROBABILITIES))[3]) < 5.5
 
 
-def test_a_chain_in_a_local_mode_starts_afresh():
+@pytest.mark.parametrize("start", ["drawn", "given"])
+def test_a_chain_in_a_local_mode_starts_afresh(start):
     with pytest.warns(mcmc.SamplingWarning, match="stuck during the warm-up, far below the others in log density"):
-        samples = run(two_modes, 4, 1000, spread=15.0)
+        if start == "drawn":
+            samples = run(two_modes, 4, 1000, spread=15.0)
+        else:  # It goes where others are.
+            given = jnp.array([[0.0] * 4, [15.0] * 4, [1.0] * 4, [-1.0] * 4])
+            samples = mcmc.sample(two_modes, given, num_samples=1000, seed=KEY)
     assert np.all(np.abs(scores(samples.draws[..., 0], ss.norm.ppf(PROBABILITIES))) < 5.5)
     assert np.max(stats.rhat(samples.draws)) < 1.02
 
