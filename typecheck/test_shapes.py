@@ -26,7 +26,7 @@ class Plain(Module):
     [
         (lambda: tfd.Normal(jnp.ones(3), jnp.ones(4)), ["Normal", "(3,) of loc", "(4,) of scale"]),
         (lambda: tfd.MultivariateNormalTriL(jnp.ones(3), jnp.eye(4)), ["MultivariateNormalTriL", "'d'", "3", "4"]),
-        (lambda: tfd.MultivariateNormalDiag(0.0, jnp.ones(3)), ["MultivariateNormalDiag", "loc", "'*#batch d'", "()"]),
+        (lambda: tfd.MultivariateNormalDiag(jnp.ones(2), jnp.ones(3)), ["MultivariateNormalDiag", "axis 'd'", "2"]),
         (lambda: tfd.Categorical(logits=0.0), ["Categorical", "logits", "'*#batch n'", "()"]),
         (lambda: Plain(jnp.ones(3), jnp.ones((2, 3, 4)), jnp.ones(2)), ["Plain", "'d'", "3", "4"]),
         (lambda: Plain(jnp.ones((2, 3)), jnp.ones((5, 3, 3)), jnp.ones(2)), ["Plain", "(2,) of loc", "(5,) of factor"]),

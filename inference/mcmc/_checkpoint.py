@@ -248,5 +248,5 @@ def _as_leaf(saved: np.ndarray, like: ArrayLike) -> ArrayLike:
     if is_key(like):
         return jax.random.wrap_key_data(jax.numpy.asarray(saved), impl=jax.random.key_impl(like))
     # NumPy's files return an array of a dtype that they do not know, such as bfloat16, as bytes.
-    saved = saved if saved.dtype == like.dtype else saved.view(like.dtype)
+    saved = saved.view(like.dtype) if saved.dtype.kind == "V" else saved
     return saved if isinstance(like, np.ndarray) else jax.numpy.asarray(saved)

@@ -98,7 +98,7 @@ def _settling_window(
     stage = chains.stage._replace(settling_left=settling_left, left=left - SETTLING_WINDOW)
     chains = chains._replace(stage=stage)
     if settling_left % _TRANSITIONS_BEFORE_MOVE == 0:
-        chains = _without_stuck_chains(settings, chains, progress)
+        chains = without_stuck_chains(settings, chains, progress)
     if has_converged:
         chains = _learn_metric(settings, chains, collected, progress.has_arrived)
     elif not progress.has_arrived.all():
@@ -117,7 +117,7 @@ def _metric_window(
     progress = _progress(settings, collected)
     if learns:
         chains = share_step(settings, chains, progress.has_arrived)
-        chains = _without_stuck_chains(settings, chains, progress)
+        chains = without_stuck_chains(settings, chains, progress)
         chains = _with_target(settings, chains, collected, progress.has_arrived)
         if settings.collect.learns_metric:
             chains = _learn_metric(settings, chains, collected, progress.has_arrived)
@@ -157,7 +157,7 @@ def _with_target(
     return chains._replace(stage=chains.stage._replace(target_accept=target))
 
 
-def _without_stuck_chains(settings: ChainSettings, chains: ChainState, progress: "_Progress") -> ChainState:
+def without_stuck_chains(settings: ChainSettings, chains: ChainState, progress: "Progress") -> ChainState:
     """The chains, those that are stuck moved to a fresh start, or where starts are given to where others are."""
     stuck = progress.is_stuck
     if not stuck.any():
@@ -204,22 +204,22 @@ def _learn_metric(
     return chains
 
 
-class _Progress(NamedTuple):
+class Progress(NamedTuple):
     """Which chains have arrived at the mass of the target, and which are stuck elsewhere."""
 
     has_arrived: Bool[np.ndarray, " chains"]
     is_stuck: Bool[np.ndarray, " chains"]
 
 
-def _progress(settings: ChainSettings, collected: list[Collected]) -> _Progress:
+def _progress(settings: ChainSettings, collected: list[Collected]) -> Progress:
     if "lp" not in collected[0]["stats"]:
-        return _Progress(np.ones(settings.num_chains, bool), np.zeros(settings.num_chains, bool))
+        return Progress(np.ones(settings.num_chains, bool), np.zeros(settings.num_chains, bool))
     log_density = np.concatenate([chunk["stats"]["lp"] for chunk in collected])
     size = sum(x[0, 0].size for x in jtu.tree_leaves(collected[0]["draws"]))
     return progress_of(log_density, size)
 
 
-def progress_of(log_density: Float[np.ndarray, "transitions chains"], size: int) -> _Progress:
+def progress_of(log_density: Float[np.ndarray, "transitions chains"], size: int) -> Progress:
     """What the log densities of a window, in `size` coordinates, say about the chains.
 
     Those that have arrived neither rise any more, nor end far below the others. Those that are stuck end far below, and
@@ -227,12 +227,12 @@ def progress_of(log_density: Float[np.ndarray, "transitions chains"], size: int)
     """
     num = log_density.shape[1]
     if len(log_density) < 2:
-        return _Progress(np.ones(num, bool), np.zeros(num, bool))
+        return Progress(np.ones(num, bool), np.zeros(num, bool))
     first, last = (half.mean(0) for half in np.array_split(log_density.astype(float), 2))
     rises = last - first >= size**0.5
     # Of many the second highest counts, so that one chain in a narrow peak does not make all others look lost.
     is_low = last < np.sort(last)[-1 if num < 4 else -2] - 10 * size**0.5
-    return _Progress(~rises & ~is_low, ~rises & is_low)
+    return Progress(~rises & ~is_low, ~rises & is_low)
 
 
 def begin_chains(

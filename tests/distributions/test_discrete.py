@@ -33,8 +33,8 @@ def test_the_smallest_counts(d, reference):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_entropies_of_counts(dtype):
-    rates = [1e-10, 1e-3, 0.5, 3, 30, 99, 101, 1e3]
-    pairs = [(1, 0.3), (7, 0.5), (100, 1e-6), (200, 0.5), (255, 0.45), (256, 0.61), (1000, 0.9), (5000, 0.02)]
+    rates = [1e-10, 1e-3, 0.5, 3, 99, 101]
+    pairs = [(1, 0.3), (7, 0.5), (100, 1e-6), (200, 0.5), (255, 0.45), (256, 0.61), (1000, 0.9)]
     log_rates = np.log(rates).astype(dtype)
     n, p = np.array(pairs).T
     logits = (np.log(p) - np.log1p(-p)).astype(dtype)

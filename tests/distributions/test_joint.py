@@ -269,7 +269,11 @@ def not_a_distribution():
             ValueError,
             ["'var0'", "1 values", "0 come before"],
         ),
-        (lambda: tfd.JointDistributionSequential([], batch_ndims=1), ValueError, ["batch_ndims", "vmap"]),
+        (
+            lambda: tfd.JointDistributionNamed({"a": tfd.Normal(0.0, 1.0)}, batch_ndims=1),
+            ValueError,
+            ["batch_ndims", "vmap"],
+        ),
     ],
 )
 def test_errors_name_the_site_and_what_was_expected(call, error, words):

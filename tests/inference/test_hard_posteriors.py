@@ -48,9 +48,9 @@ def rosenbrock(z):
 
 
 def rosenbrock_quantiles(p):
-    nodes = np.linspace(-8, 8, 4001)
+    nodes = np.linspace(-8, 8, 801)
     x = 1 + np.sqrt(0.5) * nodes
-    y = np.linspace(-1, 60, 100_001)
+    y = np.linspace(-1, 60, 6101)
     weights = ss.norm.pdf(nodes) * (nodes[1] - nodes[0])
     cdf = np.zeros_like(y)
     for a, w in zip(x, weights):
@@ -94,14 +94,13 @@ def scores(draws, quantiles):
 
 def test_heavy_tails():
     # Seven quantiles each: 5.5 standard errors are passed by chance with a probability below 1e-6.
-    samples = run(half_cauchy, 2, 20_000)
+    samples = run(half_cauchy, 2, 10_000)
     assert np.all(np.abs(scores(samples.draws[..., 1], half_cauchy_quantiles(PROBABILITIES))) < 5.5)
     # The target acceptance is raised where the steps that suit the bulk are rejected in the tail.
     assert 0.87 < acceptance(samples) < 0.96
-    samples = run(student_t, 5, 10_000)
+    samples = run(student_t, 5, 5_000)
     assert np.all(np.abs(scores(samples.draws[..., 0], ss.t(2).ppf(PROBABILITIES))) < 5.5)
     assert 0.85 < acceptance(samples) < 0.96
-    assert 0.77 < acceptance(run(lambda x: -jnp.sum(x**2) / 2, 25, 500)) < 0.87
 
 
 @pytest.mark.parametrize(
@@ -117,14 +116,9 @@ def test_valleys_are_right_or_loud(target, dim, index, quantiles):
     assert np.abs(scores(samples.draws[..., index], quantiles(PROBABILITIES))[3]) < 5.5
 
 
-@pytest.mark.parametrize("start", ["drawn", "given"])
-def test_a_chain_in_a_local_mode_starts_afresh(start):
+def test_a_chain_in_a_local_mode_starts_afresh():
     with pytest.warns(mcmc.SamplingWarning, match="stuck during the warm-up, far below the others in log density"):
-        if start == "drawn":
-            samples = run(two_modes, 4, 1000, spread=15.0)
-        else:  # It goes where others are.
-            given = jnp.array([[0.0] * 4, [15.0] * 4, [1.0] * 4, [-1.0] * 4])
-            samples = mcmc.sample(two_modes, given, num_samples=1000, seed=KEY)
+        samples = run(two_modes, 4, 1000, spread=15.0)
     assert np.all(np.abs(scores(samples.draws[..., 0], ss.norm.ppf(PROBABILITIES))) < 5.5)
     assert np.max(stats.rhat(samples.draws)) < 1.02
 
@@ -143,4 +137,4 @@ def test_a_run_without_trouble_says_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         samples = run(lambda x: -jnp.sum(x**2) / 2, 25, 1000)
-    assert samples.warnings == ()
+    assert samples.warnings == () and 0.77 < acceptance(samples) < 0.87

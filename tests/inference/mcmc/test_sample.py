@@ -188,6 +188,23 @@ def test_progress():
     assert progress(0, 0, 0, 100) == "++++" and progress(0, 0, -50, -1e50) == "++xx"
 
 
+@pytest.mark.parametrize("arrived", [[True, False, False], [False, False, False]])
+def test_a_stuck_chain_with_a_given_start_goes_where_others_are(arrived):
+    settings = _chains.ChainSettings(
+        3, KEY, "sequential", mcmc.FisherAdaptation(), _chains.CollectDraws(None, False), None
+    )
+    kernel = mcmc.NoUTurnSampler(lambda x: -jnp.sum(x**2) / 2, 0.5)
+    state, factors = _warmup.begin_chains(settings, kernel, jnp.arange(3.0)[:, None])
+    stage = _warmup.first_stage(settings, 100)
+    chains = _chains.ChainState(kernel, state, jnp.zeros((), jnp.int32), 0 * factors, np.zeros(3, bool), stage)
+    progress = _warmup.Progress(np.array(arrived), np.array([False, True, False]))
+    moved = _warmup.without_stuck_chains(settings, chains, progress)
+    place = 0 if any(arrived) else 2
+    np.testing.assert_array_equal(moved.state.position[:, 0], [0, place, 2])
+    np.testing.assert_allclose(moved.state.target_log_prob, [0, -(place**2) / 2, -2])
+    assert list(moved.is_moved) == [False, True, False] and list(moved.log_factors != 0) == [False, True, False]
+
+
 def test_a_far_start_in_single_precision():
     """The chains need their time to arrive; metrics made meanwhile would be of no use."""
 

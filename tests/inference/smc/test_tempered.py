@@ -195,7 +195,7 @@ def test_errors():
         run(prior, lambda x: x, x, seed=key)
     with pytest.raises(ValueError, match="min_num_steps <= max_num_steps, got 3 and 2"):
         run(prior, likelihood, x, 3, 2, seed=key)
-    with pytest.raises(ValueError, match="ess_threshold_ratio < 1, got 100 and 1.5"):
+    with pytest.raises(ValueError, match="ess_threshold_ratio must be greater than 0 and less than 1, got 1.5"):
         run(prior, likelihood, x, ess_threshold_ratio=1.5, seed=key)
     with pytest.raises(ValueError, match="the same leading axis of particles"):
         run(prior, likelihood, (x, jnp.zeros(4)), seed=key)
