@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Num
 
 from distrax_like.inference import stats
+from distrax_like.inference.stats._diagnostics import convergence
 
 from ._samples import Samples
 from ._sites import number_names, numbers
@@ -43,7 +44,7 @@ def _of_draws(samples: Samples, flat: Float[np.ndarray, "draw chain number"]) ->
     if np.any(broken):
         which = _listed(names, broken > 0, -broken, [f"{n} draws" for n in broken])
         out.append(f"Draws are not finite of {which}: look for overflow in the model.")
-    rhat = np.asarray(stats.rhat(flat))
+    rhat, bulk, tail = np.asarray(convergence(flat))
     if np.any(rhat > _HIGH_RHAT):
         which = _listed(names, rhat > _HIGH_RHAT, -rhat, [f"{x:.3g}" for x in rhat])
         out.append(
@@ -51,9 +52,8 @@ def _of_draws(samples: Samples, flat: Float[np.ndarray, "draw chain number"]) ->
             "draw too few from it. Run longer, warm-up included; if R-hat stays, look with plot_trace() for chains in "
             "different modes, and reparametrise."
         )
-    kinds = [("bulk", stats.ess_bulk(flat), "means"), ("tail", stats.ess_tail(flat), "quantiles and intervals")]
-    for kind, size, estimates in kinds:
-        ess = np.asarray(size)
+    kinds = [("bulk", bulk, "means"), ("tail", tail, "quantiles and intervals")]
+    for kind, ess, estimates in kinds:
         low = ess < _LOW_ESS * chains
         if np.any(low):
             which = _listed(names, low, ess, [f"{x:.0f}" if np.isfinite(x) else "" for x in ess])

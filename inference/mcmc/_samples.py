@@ -18,6 +18,7 @@ from jaxtyping import PyTree, Shaped
 from distrax_like._misc import Seed, as_key
 from distrax_like.distributions import JointDistributionPinned
 from distrax_like.inference import stats
+from distrax_like.inference.stats._diagnostics import convergence
 
 from . import _plots
 from ._kernel import TransitionKernel
@@ -142,14 +143,15 @@ class Samples(eqx.Module):
         if len(flat) and flat.shape[2]:
             quantiles = np.quantile(flat, [0.05, 0.5, 0.95], axis=(0, 1))
             several = flat.shape[0] * flat.shape[1] > 1
+            rhat, bulk, tail = np.asarray(convergence(flat), float)
             table |= {
                 "mean": np.mean(flat, (0, 1)),
                 "sd": np.std(flat, (0, 1), ddof=1) if several else table["sd"],
                 **dict(zip(("5%", "50%", "95%"), quantiles)),
                 "mcse_mean": np.asarray(stats.mcse_mean(flat), float),
-                "ess_bulk": np.asarray(stats.ess_bulk(flat), float),
-                "ess_tail": np.asarray(stats.ess_tail(flat), float),
-                "rhat": np.asarray(stats.rhat(flat), float),
+                "ess_bulk": bulk,
+                "ess_tail": tail,
+                "rhat": rhat,
             }
         diverging = self.totals if "diverging" in self.totals else self.sample_stats
         return Summary(number_names(self.draws), table, int(np.sum(diverging.get("diverging", 0))), self.warnings)

@@ -3,6 +3,7 @@
 import math
 import operator
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 import jax
@@ -21,6 +22,7 @@ from distrax_like._misc import (
     describe,
     promote,
 )
+from distrax_like.inference._devices import num_cores
 
 Axis = Annotated[int | Sequence[int] | None, Checked(lambda x, who: _check_axis(x, who))]
 
@@ -41,7 +43,7 @@ def _check_complex(x: Any, who: str) -> None:
 Either = Shaped[Array | np.ndarray, "..."]
 
 # A statistic of many numbers is computed on the host for about as many draws at a time.
-_DRAWS_AT_ONCE = 2**20
+_DRAWS_AT_ONCE = 2**17
 
 
 def namespace(x: Either | np.generic) -> Any:
@@ -161,8 +163,18 @@ def map_draws(fn: Callable[[Any], Any], draws: PyTree, who: str, ndim: int = 2) 
         event = x.shape[ndim:]
         columns = np.reshape(np.asarray(x), (*x.shape[:ndim], math.prod(event)))
         size = max(1, _DRAWS_AT_ONCE // max(1, math.prod(x.shape[:ndim])))
-        with np.errstate(all="ignore"):
-            parts = [fn(columns[..., i : i + size].astype(float)) for i in range(0, max(columns.shape[-1], 1), size)]
+
+        def part(i: int) -> Any:
+            with np.errstate(all="ignore"):
+                return fn(columns[..., i : i + size].astype(float))
+
+        starts = range(0, max(columns.shape[-1], 1), size)
+        if len(starts) == 1:
+            parts = [part(0)]
+        else:
+            # Sorting and transforms, which take the time, do not hold Python's lock.
+            with ThreadPoolExecutor(num_cores()) as pool:
+                parts = list(pool.map(part, starts))
         out = np.concatenate(parts, axis=-1)
         return jnp.asarray(np.reshape(out, (*out.shape[:-1], *event)), jax.dtypes.canonicalize_dtype(dtype))
 

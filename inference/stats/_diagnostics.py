@@ -279,6 +279,8 @@ def rank_scores(x: Draws) -> Draws:
     """Normal scores Φ⁻¹((r - 3/8) / (S + 1/4)) of the ranks among all S draws, those of equal draws averaged."""
     xp, pool = namespace(x), _pool(x)
     s = pool.shape[0]
+    if isinstance(x, np.ndarray):
+        return _rank_scores_on_host(np.reshape(np.asarray(pool), (s, -1))).reshape(x.shape)
     index = xp.reshape(xp.arange(s), (s, *[1] * (pool.ndim - 1)))
     order = xp.argsort(pool, axis=0, stable=True)
     ordered = xp.take_along_axis(pool, order, 0)
@@ -292,6 +294,28 @@ def rank_scores(x: Draws) -> Draws:
     near = xp.minimum(twice, 2 * s - twice).astype(x.dtype)
     scores = _normal_quantile((near / 2 + 0.125) / (s + 0.25))
     return xp.reshape(xp.where(twice <= s, scores, -scores), x.shape)
+
+
+def _rank_scores_on_host(pool: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n m"]:
+    # Sorted by rows, which lie together in memory; a table has the score of every rank, half ranks among them.
+    s = pool.shape[0]
+    rows = np.ascontiguousarray(pool.T)
+    order = np.argsort(rows, axis=1)
+    ordered = np.take_along_axis(rows, order, 1)
+    steps = ordered[:, 1:] != ordered[:, :-1]
+    end = np.ones((len(rows), 1), bool)
+    index = np.arange(s)
+    if steps.all():
+        twice = 2 * index + 1
+    else:
+        first = _running_max(np.where(np.concatenate([end, steps], 1), index, 0).T)
+        last = s - 1 - _running_max(np.where(np.concatenate([steps, end], 1), s - 1 - index, 0)[:, ::-1].T)[::-1]
+        twice = (first + last + 1).T
+    near = np.minimum(np.arange(2 * s), 2 * s - np.arange(2 * s))
+    table = _normal_quantile((near / 2 + 0.125) / (s + 0.25)) * np.where(np.arange(2 * s) <= s, 1, -1)
+    scores = np.empty_like(rows)
+    np.put_along_axis(scores, order, np.broadcast_to(table[twice], rows.shape), 1)
+    return scores.T
 
 
 def _running_max(x: Any) -> Any:
@@ -344,9 +368,29 @@ def _rhat(x: Draws) -> Event:
     if x.shape[0] < _MIN_DRAWS or x.shape[1] < 2:
         return xp.full(x.shape[2:], xp.nan, x.dtype)
     halves = split_chains(x)
+    return _blank(x, _rank_rhat(halves, rank_scores(halves)))
+
+
+def _rank_rhat(halves: Draws, scores: Draws) -> Event:
+    xp = namespace(halves)
     # If the draws have only two values the folded draws may be constant, and then the other R-hat counts.
-    both = xp.fmax(_basic_rhat(rank_scores(halves)), _basic_rhat(rank_scores(_folded(halves))))
-    return _blank(x, xp.where(_constant(halves), xp.nan, both))
+    both = xp.fmax(_basic_rhat(scores), _basic_rhat(rank_scores(_folded(halves))))
+    return xp.where(_constant(halves), xp.nan, both)
+
+
+def convergence(draws: PyTree) -> PyTree:
+    """`rhat`, `ess_bulk` and `ess_tail` along a new first axis, which cost less together."""
+    return map_draws(_convergence, draws, "convergence")
+
+
+@_compiled
+def _convergence(x: Draws) -> Float[Array | np.ndarray, "3 ..."]:
+    xp, tail = namespace(x), _ess_of_kind(x, "tail", (0.05, 0.95))
+    if x.shape[0] < _MIN_DRAWS or x.shape[1] < 2:
+        return xp.stack([_rhat(x), _ess_of_kind(x, "bulk", ()), tail])
+    halves = split_chains(x)
+    scores = rank_scores(halves)
+    return xp.stack([_blank(x, _rank_rhat(halves, scores)), _blank(x, _ess(scores)), tail])
 
 
 @_compiled
