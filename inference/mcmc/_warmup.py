@@ -43,7 +43,7 @@ _FIRST_RESTART = 1000
 _TARGET_ACCEPT, _MAX_TARGET_ACCEPT = 0.8, 0.98
 # The mean of (1 - acceptance rate)^4 up to which the target is not raised. That of a normal target accepted at 0.8 is
 # 0.011; where some transitions are all but rejected it is far larger, though the mean acceptance rate is the same.
-_MAX_REJECTION = 0.015
+_MAX_REJECTION = 0.018
 
 
 def first_stage(settings: ChainSettings, num_warmup: int) -> WarmupStage:

@@ -109,10 +109,10 @@ def test_heavy_tails():
     ids=["rosenbrock", "funnel"],
 )
 def test_valleys_are_right_or_loud(target, dim, index, quantiles):
-    with pytest.warns(mcmc.SamplingWarning, match="R-hat is above 1.01.* diverged"):
+    with pytest.warns(mcmc.SamplingWarning, match="effective sample size is below .* diverged"):
         samples = run(target, dim, 2000)
     assert len(samples.warnings) >= 2 and str(samples.summary()).endswith(samples.warnings[-1])
-    # The median, and the 90 % quantile of the funnel's mouth, are right all the same.
+    # The median is right all the same.
     assert np.abs(scores(samples.draws[..., index], quantiles(PROBABILITIES))[3]) < 5.5
 
 
