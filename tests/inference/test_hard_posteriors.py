@@ -133,6 +133,31 @@ def test_impossible_starts(bad):
     assert np.max(stats.rhat(samples.draws)) < 1.02
 
 
+def test_starts_of_vanishing_density():
+    """A moving average whose errors explode where its coefficient is above one, as in half of the starts."""
+    noise = 0.15 * np.random.default_rng(0).normal(size=200)
+    y = np.zeros(200)
+    for t in range(1, 200):
+        y[t] = 0.3 + 0.7 * y[t - 1] + 0.2 * noise[t - 1] + noise[t]
+    pairs = jnp.asarray(y[:-1]), jnp.asarray(y[1:])
+
+    def arma(v):
+        mu, phi, theta, log_scale = v
+
+        def step(error, pair):
+            error = pair[1] - mu - phi * pair[0] - theta * error
+            return error, error
+
+        first = y[0] - mu - phi * mu
+        errors = jnp.append(jax.lax.scan(step, first, pairs)[1], first) * jnp.exp(-log_scale)
+        prior = -((mu / 10) ** 2 + (phi / 2) ** 2 + (theta / 2) ** 2) / 2 - jnp.log1p((jnp.exp(log_scale) / 2.5) ** 2)
+        return prior + log_scale - jnp.sum(errors**2) / 2 - 200 * log_scale
+
+    samples = run(arma, 4, 300)
+    assert np.min(samples.sample_stats["lp"].mean(0)) > 270 and np.max(stats.rhat(samples.draws)) < 1.05
+    assert np.all(np.abs(samples.draws.mean((0, 1))[1:3] - [0.7, 0.2]) < 0.15)
+
+
 def test_a_run_without_trouble_says_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
