@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like import random, special
 from distrax_like._misc import Event, Numeric, Real, Shape, promote
@@ -12,7 +12,7 @@ from distrax_like._module import data
 from distrax_like.supports import Support, integer_interval, nonnegative_integer
 
 from ._bernoulli import Bernoulli
-from ._discrete import entropy_of_counts, is_within, normal_guess, reaches, smallest_count
+from ._discrete import Counts, entropy_of_counts
 from ._kl import kl_divergence, register_kl
 from ._logits import BinaryLogits, at_infinity, bernoulli_variance, log_sigmoid, sigmoid
 from ._special_cases import power_law, whole_part
@@ -31,7 +31,7 @@ def _entropy(logits: Real, total: Real) -> Real:
     return entropy_of_counts(log_mass, log_mass_at_zero, *jax.lax.stop_gradient((mean, jnp.sqrt(variance))), total)
 
 
-class Binomial(BinaryLogits):
+class Binomial(Counts, BinaryLogits):
     """The binomial distribution, with mass n! / (k! (n - k)!) p^k (1 - p)^(n - k) for k = 0, 1, …, n.
 
     Draws are floating numbers of the dtype of the logits.
@@ -91,18 +91,11 @@ class Binomial(BinaryLogits):
         ulps = 3 + jnp.abs(jnp.where(jnp.isinf(self.logits), 0, self.logits))
         return jnp.minimum(whole_part((self.total_count + 1) * self.probs_parameter(), ulps), self.total_count)
 
-    # The smallest k with P(X <= k) >= p and with P(X > k) <= q.
-    def _quantile(self, p: Real) -> Event:
-        return self._search(special.ndtri(p), lambda d, k: reaches(d._cdf(k), p))
+    def _skewness_times_stddev(self) -> Real:
+        return sigmoid(-self.logits) - sigmoid(self.logits)
 
-    def _inverse_survival_function(self, q: Real) -> Event:
-        return self._search(-special.ndtri(q), lambda d, k: is_within(d._survival_function(k), q))
-
-    def _search(self, z: Real, reached: Callable[["Binomial", Real], Bool[Array, "..."]]) -> Real:
-        d = jax.lax.stop_gradient(self)
-        skewness = sigmoid(-d.logits) - sigmoid(d.logits)
-        guess = normal_guess(z, d._mean(), jnp.sqrt(d._variance()), skewness)
-        return smallest_count(lambda k: reached(d, k), guess, d.total_count)
+    def _highest(self) -> Real:
+        return self.total_count
 
     def _entropy(self) -> Real:
         # To 8 ulp in both widths, up to a mean of 1e8.

@@ -1,5 +1,6 @@
 """Quantiles and entropies of counts, which have no closed form: by a search, and by a sum."""
 
+import abc
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,11 +9,37 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from distrax_like import special
-from distrax_like._misc import Real
+from distrax_like._misc import Event, Real
+
+from ._distribution import Distribution
 
 # Terms of the sum for an entropy, and the mean up to which they are the counts from zero on.
 _TERMS = 256
 _EACH_COUNT_BELOW = 100
+
+
+class Counts(Distribution):
+    """Counts from 0 to `_highest()`: quantiles by a search from the guess that mean, variance and skewness give."""
+
+    @abc.abstractmethod
+    def _skewness_times_stddev(self) -> Real | float:
+        """The skewness times the standard deviation, for the guess only."""
+
+    @abc.abstractmethod
+    def _highest(self) -> Real:
+        """The largest count, infinite where there is none."""
+
+    # The smallest k with P(X <= k) >= p and with P(X > k) <= q.
+    def _quantile(self, p: Real) -> Event:
+        return self._search(special.ndtri(p), lambda d, k: reaches(d._cdf(k), p))
+
+    def _inverse_survival_function(self, q: Real) -> Event:
+        return self._search(-special.ndtri(q), lambda d, k: is_within(d._survival_function(k), q))
+
+    def _search(self, z: Real, reached: Callable[["Counts", Real], Bool[Array, "..."]]) -> Real:
+        d = jax.lax.stop_gradient(self)
+        guess = normal_guess(z, d._mean(), jnp.sqrt(d._variance()), d._skewness_times_stddev())
+        return smallest_count(lambda k: reached(d, k), guess, d._highest())
 
 
 def reaches(cdf: Real, p: Real) -> Bool[Array, "..."]:

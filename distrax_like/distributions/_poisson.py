@@ -1,10 +1,9 @@
 """The Poisson distribution."""
 
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from distrax_like import random, special
 from distrax_like._misc import Event, Numeric, Real, Shape, exactly_one, promote
@@ -12,8 +11,7 @@ from distrax_like._module import parameter
 from distrax_like.special._incomplete_gamma import gamma_tail
 from distrax_like.supports import Support, extended_real, nonnegative_integer
 
-from ._discrete import entropy_of_counts, is_within, normal_guess, reaches, smallest_count
-from ._distribution import Distribution
+from ._discrete import Counts, entropy_of_counts
 from ._kl import register_kl
 from ._logits import at_infinity, exp, log_probs
 from ._special_cases import whole_part
@@ -28,7 +26,7 @@ def _entropy(log_rate: Real) -> Real:
     return entropy_of_counts(log_mass, -exp(log_rate), rate, jnp.sqrt(rate), jnp.full_like(rate, jnp.inf))
 
 
-class Poisson(Distribution):
+class Poisson(Counts):
     """The Poisson distribution, with mass rate^k exp(-rate) / k! for k = 0, 1, 2, …
 
     Draws are floating numbers of the dtype of the rate.
@@ -87,18 +85,11 @@ class Poisson(Distribution):
         # The rate is known to what rounding of its logarithm leaves.
         return whole_part(self.rate_parameter(), 1 + jnp.abs(self.log_rate))
 
-    # The smallest k with P(X <= k) >= p and with P(X > k) <= q.
-    def _quantile(self, p: Real) -> Event:
-        return self._search(special.ndtri(p), lambda d, k: reaches(d._cdf(k), p))
+    def _skewness_times_stddev(self) -> float:
+        return 1.0
 
-    def _inverse_survival_function(self, q: Real) -> Event:
-        return self._search(-special.ndtri(q), lambda d, k: is_within(d._survival_function(k), q))
-
-    def _search(self, z: Real, reached: Callable[["Poisson", Real], Bool[Array, "..."]]) -> Real:
-        d = jax.lax.stop_gradient(self)
-        rate = d.rate_parameter()
-        guess = normal_guess(z, rate, jnp.sqrt(rate), 1.0)
-        return smallest_count(lambda k: reached(d, k), guess, jnp.asarray(jnp.inf, rate.dtype))
+    def _highest(self) -> Real:
+        return jnp.asarray(jnp.inf, self.log_rate.dtype)
 
     def _entropy(self) -> Real:
         # To 8 ulp in both widths, up to a mean of 1e8.
