@@ -47,11 +47,14 @@ class StartingPoints(NamedTuple):
         if good.all():
             return None
 
-        def choose(old: Array | np.ndarray, new: Array) -> np.ndarray:
-            return np.where(good.reshape(-1, *(1,) * (old.ndim - 1)), old, new)
-
-        positions = jtu.tree_map(choose, self.positions, self.draw(self.attempts))
+        positions = where_chains(good, self.positions, self.draw(self.attempts))
         return self._replace(positions=positions, attempts=self.attempts + 1)
+
+
+def where_chains(which: Bool[np.ndarray, " chains"], new: PyTree, old: PyTree) -> PyTree:
+    """`new` in the chains that are named, `old` in the others."""
+    index = jnp.asarray(which)
+    return jtu.tree_map(lambda x, y: jnp.where(index.reshape(-1, *(1,) * (jnp.ndim(y) - 1)), x, y), new, old)
 
 
 def find_start(who: str, target: Callable[..., Any], init: PyTree, num: int, seed: Seed) -> StartingPoints:

@@ -16,7 +16,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, ArrayLike, PyTree
 
-from distrax_like._misc import describe, is_key
+from distrax_like._misc import is_key
 from distrax_like.inference._devices import as_numpy
 
 try:
@@ -39,9 +39,7 @@ class Checkpoint:
     `RuntimeError` where another process works with it; `OSError` where it cannot be written.
     """
 
-    def __init__(self, folder: object, run: dict[str, Any]):
-        if not isinstance(folder, str | os.PathLike):
-            raise TypeError(f"sample: checkpoint must be the path of a folder, got {describe(folder)}")
+    def __init__(self, folder: str | os.PathLike[str], run: dict[str, Any]):
         self._folder = Path(os.fsdecode(folder))
         self._who = f"sample: the checkpoint {os.fspath(self._folder)!r}"
         if self._folder.exists() and not self._folder.is_dir():

@@ -24,13 +24,14 @@ _ADDRESS = re.compile(r"0x[0-9a-f]+")
 _IGNORED = {"name", "debug_info", "source_info", "jvp_jaxpr_fun", "jvp_jaxpr_thunk", "fwd_jaxpr_thunk", "bwd", "fwd"}
 
 
-def hashes(tree: PyTree) -> dict[str, str]:
-    """The hash of every array in a tree, by its path, and of the rest of the tree."""
-    arrays, rest = eqx.partition(tree, lambda x: eqx.is_array(x) or isinstance(x, np.ndarray))
+def hashes(tree: PyTree, known: object = None) -> dict[str, str]:
+    """The hash of every array in a tree, by its path, and of the rest of the tree; of a part that is `known`, none."""
+    is_known = (lambda x: x is known) if known is not None else None
+    arrays, rest = eqx.partition(tree, lambda x: eqx.is_array(x) or isinstance(x, np.ndarray), is_leaf=is_known)
     out = {jtu.keystr(path) or "value": _digest(x) for path, x in jtu.tree_leaves_with_path(arrays)}
     # Functions are known by what they compute, and elsewhere.
-    others = [type(x).__name__ if callable(x) else x for x in jtu.tree_leaves(rest)]
-    return {**out, "structure": _digest([_text(jtu.tree_structure(tree)), others])}
+    others = [type(x).__name__ if callable(x) else x for x in jtu.tree_leaves(rest, is_leaf=is_known)]
+    return {**out, "structure": _digest([_text(jtu.tree_structure(tree, is_leaf=is_known)), others])}
 
 
 def program_hash(fn: Callable[..., Any], *args: PyTree) -> tuple[str, PyTree]:

@@ -56,6 +56,7 @@ class SamplingWarning(UserWarning):
     """The draws of a run may not be those of the posterior."""
 
 
+# An optional argument that is None is not checked.
 def _check_target(x: object, who: str) -> None:
     if isinstance(x, JointDistribution) or inspect.isgeneratorfunction(x):
         raise TypeError(f"{who} must be a pinned model: write JointDistributionCoroutine(model).pin(y=data)")
@@ -66,27 +67,24 @@ def _check_target(x: object, who: str) -> None:
 def _check_make(x: object, who: str) -> None:
     if isinstance(x, TransitionKernel):
         raise TypeError(f"{who} must be a function from the log density to a kernel, got {describe(x)}")
-    if x is not None:
-        check_callable(x, who, "log density")
+    check_callable(x, who, "log density")
 
 
 def _check_trace(x: object, who: str) -> None:
-    if x is not None:
-        check_callable(x, who, "draw", "info")
+    check_callable(x, who, "draw", "info")
 
 
 def _check_mesh(x: object, who: str) -> None:
-    if x is not None:
-        as_instance(x, Mesh, who)
+    as_instance(x, Mesh, who)
 
 
 def _check_folder(x: object, who: str) -> None:
-    if not (x is None or isinstance(x, str | os.PathLike)):
+    if not isinstance(x, str | os.PathLike):
         raise TypeError(f"{who} must be the path of a folder, got {describe(x)}")
 
 
 def _check_execution(x: object, who: str) -> None:
-    if not (x is None or isinstance(x, str)):
+    if not isinstance(x, str):
         raise TypeError(f"{who} must be a text, got {describe(x)}")
 
 
@@ -395,11 +393,10 @@ def _identity(
         # With the trace in the program of the kernel a change of either would change both.
         trace, collect = step, replace(collect, trace_fn=None)
         step, _ = program_hash(transition, kernel, one, settings.seed)
-    own = {path: x for path, x in hashes(kernel).items() if not path.startswith(".target_log_prob_fn")}
     run = {
         **known,
         "model": {"data": hashes(target), "density": density},
-        "kernel": {"class": type(kernel).__name__, "values": own, "program": step},
+        "kernel": {"class": type(kernel).__name__, "values": hashes(kernel, known=target), "program": step},
         "adaptation": None if adaptation is None else {"class": str(adaptation), "values": hashes(adaptation)},
         "trace_fn": trace,
         "reducers": hashes(results.saved[0]),

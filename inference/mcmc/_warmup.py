@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from distrax_like._misc import Seed
 from distrax_like.inference._devices import as_numpy, on_mesh
-from distrax_like.inference._start import is_finite
+from distrax_like.inference._start import is_finite, where_chains
 
 from ._chains import (
     ChainSettings,
@@ -174,14 +174,6 @@ def without_stuck_chains(settings: ChainSettings, chains: ChainState, progress: 
         state=where_chains(moves, state, chains.state),
         log_factors=np.where(moves, found, chains.log_factors),
         is_moved=chains.is_moved | moves,
-    )
-
-
-def where_chains(which: Bool[np.ndarray, " chains"], new: PyTree, old: PyTree) -> PyTree:
-    """`new` in the chains that are named, `old` in the others."""
-    index = jnp.asarray(which)
-    return jtu.tree_map(
-        lambda x, y: jnp.where(index.reshape(-1, *(1,) * (jnp.ndim(y) - 1)), x, y), new, old
     )
 
 
