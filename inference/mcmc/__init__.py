@@ -9,6 +9,7 @@ What is where:
   other kernels: `_gibbs.py`, `_replica_exchange.py`, `_adaptation.py` (of the step size). `_metric.py`: inverse mass
   matrices. `_annealed.py`: annealed importance sampling.
 - Drivers: `_sample.py` with its warm-up (`_warmup.py`), and `_sample_chain.py`, on the compiled loop in `_run.py`.
+  `_results.py`: what a run of `sample` collects. `_checkpoint.py`: its folder. `_identity.py`: which run that is of.
   `_samples.py`: what `sample` returns. `_debug.py`: checks of a model before a run. `_diagnose.py`: what is wrong with
   one after it. `_predictive.py`: likelihoods and predictive draws of a model beside its draws.
 

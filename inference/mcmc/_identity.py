@@ -4,6 +4,7 @@ import enum
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -14,14 +15,53 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jaxtyping import PyTree
 
-from distrax_like._misc import is_key
-from distrax_like.inference._devices import as_numpy
+from distrax_like._misc import Seed, is_key
+from distrax_like.inference._devices import AnyArray, as_numpy
+from distrax_like.inference._target import evaluate
 
+from ._chains import ChainSettings, ChainState, Collected, count_events
 from ._checkpoint import HASH
+from ._kernel import TransitionKernel
+from ._results import without_metric_part
 
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 # Parameters of an equation that say where it comes from, or hold functions whose effect the trace contains.
 _IGNORED = {"name", "debug_info", "source_info", "jvp_jaxpr_fun", "jvp_jaxpr_thunk", "fwd_jaxpr_thunk", "bwd", "fwd"}
+
+
+def identity(
+    settings: ChainSettings, chains: ChainState, reducers: PyTree, known: dict[str, Any]
+) -> tuple[dict[str, Any], Collected]:
+    """What a run is, as `Checkpoint` takes it, and an empty piece of its draws."""
+    kernel, collect, adaptation = chains.kernel, settings.collect, settings.adaptation
+    target = kernel.log_density()
+    one = jtu.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), chains.state)
+
+    def transition(kernel: TransitionKernel, state: PyTree, key: Seed) -> Collected:
+        state, info = kernel.step(state, seed=key)
+        return collect(kernel, state, info, count_events(info))
+
+    density, _ = program_hash(lambda target, x: evaluate(target, x), target, one.position)
+    step, like = program_hash(transition, kernel, one, settings.seed)
+    trace = None
+    if collect.trace_fn is not None:
+        # With the trace in the program of the kernel a change of either would change both.
+        trace, collect = step, replace(collect, trace_fn=None)
+        step, _ = program_hash(transition, kernel, one, settings.seed)
+    run = {
+        **known,
+        "model": {"data": hashes(target), "density": density},
+        "kernel": {"class": type(kernel).__name__, "values": hashes(kernel, known=target), "program": step},
+        "adaptation": None if adaptation is None else {"class": str(adaptation), "values": hashes(adaptation)},
+        "trace_fn": trace,
+        "reducers": hashes(reducers),
+    }
+
+    def none_of(x: jax.ShapeDtypeStruct) -> AnyArray:
+        # Only JAX has keys.
+        return (jnp if is_key(x) else np).empty((0, settings.num_chains, *x.shape), x.dtype)
+
+    return run, jtu.tree_map(none_of, without_metric_part(like))
 
 
 def hashes(tree: PyTree, known: object = None) -> dict[str, str]:

@@ -18,11 +18,11 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from distrax_like._arguments import Fraction, NonnegativeInt, PositiveInt, checked
-from distrax_like._misc import Checked, Seed, as_instance, as_key, check_callable, describe, is_key
+from distrax_like._misc import Checked, Seed, as_instance, as_key, check_callable, describe
 from distrax_like.distributions import JointDistribution, JointDistributionPinned, UnconstrainedDensity
-from distrax_like.inference._devices import CHAINS, AnyArray
+from distrax_like.inference._devices import CHAINS
 from distrax_like.inference._start import StartingPoints, check_init, check_start, find_start
-from distrax_like.inference._target import as_draw, evaluate
+from distrax_like.inference._target import as_draw
 from distrax_like.inference.vi import pathfinder
 
 from ._adaptation import has_adaptable_step_size
@@ -31,7 +31,6 @@ from ._chains import (
     ChainState,
     CollectDraws,
     Collected,
-    count_events,
     run_chains,
     share_step,
     trial_run,
@@ -40,12 +39,13 @@ from ._chains import (
 from ._checkpoint import Checkpoint
 from ._diagnose import diagnose
 from ._hamiltonian import HamiltonianKernel
-from ._identity import hashes, program_hash
+from ._identity import hashes, identity
 from ._kernel import LogDensity, TransitionKernel
 from ._metric_adaptation import Adaptation, FisherAdaptation
 from ._nuts import NoUTurnSampler
-from ._reducers import make_reducers, update_reducers
-from ._run import KernelResults, choose_execution, progress
+from ._reducers import make_reducers
+from ._results import Results, without_metric_part
+from ._run import choose_execution, progress
 from ._samples import Samples
 from ._warmup import begin_chains, first_stage, progress_of, warm_up, windows
 
@@ -197,14 +197,14 @@ def sample(
     settings = settings._replace(draw_start=points.draw)
     if checkpoint is None:
         chains = _start(settings, inner, points.found, num_warmup)
-        results = _Results(make_reducers(reducers, num_chains, _draw_like(chains)), keep_draws)
+        results = Results(make_reducers(reducers, num_chains, _draw_like(chains)), keep_draws)
         return _run(settings, chains, results, num_samples, thin, progress_bar, None)
 
     chains = _like(settings, inner, points.like)
-    results = _Results(make_reducers(reducers, num_chains, _draw_like(chains)), keep_draws)
+    results = Results(make_reducers(reducers, num_chains, _draw_like(chains)), keep_draws)
     known: dict[str, Any] = {"num_warmup": num_warmup, "num_chains": num_chains, "thin": thin, "keep_draws": keep_draws}
     known |= {"seed": hashes(jax.random.key_data(seed))["value"], "init": points.identity}
-    run, piece = _identity(settings, chains, results, known)
+    run, piece = identity(settings, chains, results.saved[0], known)
     results.begin(piece)
     with Checkpoint(checkpoint, run) as folder:
         saved = folder.load((chains, results.saved), piece)
@@ -224,7 +224,7 @@ def sample(
 def _run(
     settings: ChainSettings,
     chains: ChainState,
-    results: "_Results",
+    results: Results,
     num_samples: int,
     thin: int,
     progress_bar: bool | None,
@@ -243,7 +243,7 @@ def _run(
         with progress("sample", chains.stage.left + num_left * thin, progress_bar) as on_progress:
             like = trial_run(settings, chains)
             if not results.pieces:
-                results.begin(jtu.tree_map(lambda x: x[:0], _without_metric_part(like)))
+                results.begin(jtu.tree_map(lambda x: x[:0], without_metric_part(like)))
             try:
                 for chains in warm_up(settings, chains, on_progress):
                     save(chains)
@@ -374,41 +374,6 @@ def _like(settings: ChainSettings, kernel: TransitionKernel, positions: PyTree) 
     )
 
 
-def _identity(
-    settings: ChainSettings, chains: ChainState, results: "_Results", known: dict[str, Any]
-) -> tuple[dict[str, Any], Collected]:
-    """What a run is, as `Checkpoint` takes it, and an empty piece of its draws."""
-    kernel, collect, adaptation = chains.kernel, settings.collect, settings.adaptation
-    target = kernel.log_density()
-    one = jtu.tree_map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), chains.state)
-
-    def transition(kernel: TransitionKernel, state: PyTree, key: Seed) -> Collected:
-        state, info = kernel.step(state, seed=key)
-        return collect(kernel, state, info, count_events(info))
-
-    density, _ = program_hash(lambda target, x: evaluate(target, x), target, one.position)
-    step, like = program_hash(transition, kernel, one, settings.seed)
-    trace = None
-    if collect.trace_fn is not None:
-        # With the trace in the program of the kernel a change of either would change both.
-        trace, collect = step, replace(collect, trace_fn=None)
-        step, _ = program_hash(transition, kernel, one, settings.seed)
-    run = {
-        **known,
-        "model": {"data": hashes(target), "density": density},
-        "kernel": {"class": type(kernel).__name__, "values": hashes(kernel, known=target), "program": step},
-        "adaptation": None if adaptation is None else {"class": str(adaptation), "values": hashes(adaptation)},
-        "trace_fn": trace,
-        "reducers": hashes(results.saved[0]),
-    }
-
-    def none_of(x: jax.ShapeDtypeStruct) -> AnyArray:
-        # Only JAX has keys.
-        return (jnp if is_key(x) else np).empty((0, settings.num_chains, *x.shape), x.dtype)
-
-    return run, jtu.tree_map(none_of, _without_metric_part(like))
-
-
 def _start(settings: ChainSettings, kernel: TransitionKernel, points: StartingPoints, num_warmup: int) -> ChainState:
     """The chains at starting points whose log density and gradient are finite."""
     kernel = _with_first_metric(settings, kernel, points.positions)
@@ -453,62 +418,3 @@ def _as_kernel(
     if max_tree_depth is not None:
         raise TypeError("sample: max_tree_depth is of the default kernel; set it in the one that kernel makes")
     return as_instance(make(log_density), TransitionKernel, "sample: what kernel returns")
-
-
-class _Results:
-    """The results of a run, to which each call of the compiled program adds.
-
-    `count` is the number of draws of each chain so far, `pieces` are the draws, of which the first is empty.
-    """
-
-    def __init__(self, reducers: PyTree, keep_draws: bool):
-        self.count = 0
-        self.pieces: list[Collected] = []
-        self._totals: dict[str, np.ndarray] = {}
-        self._reducers, self._keep_draws = reducers, keep_draws
-
-    @property
-    def saved(self) -> tuple[PyTree, int, dict[str, np.ndarray]]:
-        """All that changes in a run except the draws themselves."""
-        return self._reducers, self.count, self._totals
-
-    @saved.setter
-    def saved(self, saved: tuple[PyTree, int, dict[str, np.ndarray]]) -> None:
-        self._reducers, self.count, self._totals = saved
-
-    def begin(self, empty: Collected) -> None:
-        """Starts with a piece without draws."""
-        self.pieces = [empty]
-        self._totals = {name: np.zeros(x.shape[1:], np.int64) for name, x in empty["counts"].items()}
-
-    def add(self, collected: Collected) -> Collected | None:
-        """Adds what the chains have collected, and returns the part of it that is kept."""
-        piece = _without_metric_part(collected)
-        self.count += len(jtu.tree_leaves(piece)[0])
-        self._reducers = update_reducers(self._reducers, piece["draws"])
-        self._totals = {name: x + np.sum(piece["counts"][name], axis=0) for name, x in self._totals.items()}
-        if not self._keep_draws:
-            return None
-        self.pieces.append(piece)
-        return piece
-
-    def samples(self, chains: ChainState, thin: int) -> Samples:
-        """What `sample` returns."""
-        joined = jtu.tree_map(_join, *self.pieces)
-        return Samples(
-            draws=joined["draws"],
-            sample_stats=joined["stats"],
-            trace=joined.get("trace", ()),
-            reductions=self._reducers,
-            kernel=chains.kernel,
-            final_results=KernelResults(chains.state, chains.num_transitions),
-            totals={**self._totals, "transitions": np.asarray(self.count * thin)},
-        )
-
-
-def _join(*xs: AnyArray) -> AnyArray:
-    return jnp.concatenate(xs) if is_key(xs[0]) else np.concatenate(cast(tuple[np.ndarray, ...], xs))
-
-
-def _without_metric_part(collected: Collected) -> Collected:
-    return {name: x for name, x in collected.items() if name != "for_metric"}

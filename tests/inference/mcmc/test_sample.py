@@ -8,7 +8,7 @@ import pytest
 
 from distrax_like import distributions as dl
 from distrax_like.inference import mcmc, stats
-from distrax_like.inference.mcmc import _chains, _sample, _sites, _warmup
+from distrax_like.inference.mcmc import _chains, _results, _sites, _warmup
 
 KEY = jax.random.key(0)
 
@@ -299,7 +299,7 @@ def test_an_interrupt_keeps_what_is_done(monkeypatch):
         return mcmc.sample(PINNED, num_samples=60, num_warmup=20, num_chains=2, seed=KEY)
 
     whole, calls = run(), []
-    save = _sample._Results.add
+    save = _results.Results.add
 
     def add(self, draws):
         calls.append(1)
@@ -307,7 +307,7 @@ def test_an_interrupt_keeps_what_is_done(monkeypatch):
             raise KeyboardInterrupt
         return save(self, draws)
 
-    monkeypatch.setattr(_sample._Results, "add", add)
+    monkeypatch.setattr(_results.Results, "add", add)
     with pytest.warns(mcmc.SamplingWarning, match="sample: The run was interrupted after 30 of 60 draws of each chain"):
         part = run()
     assert part.draws.loc.shape == (30, 2) and "interrupted" in part.warnings[0]
